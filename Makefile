@@ -1,0 +1,90 @@
+# signalbox: see README.md. The targets people use: make, make demo, make test, make install.
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= cc
+# release: what is installed. asan: what is tested (AddressSanitizer and UBSan).
+BUILD ?= release
+OUT := build/$(BUILD)
+
+LIBRARIES := ncursesw:libncurses-dev panelw:libncurses-dev libpq:libpq-dev hiredis:libhiredis-dev \
+	libssh2:libssh2-1-dev readline:libreadline-dev json-c:libjson-c-dev libfyaml:libfyaml-dev \
+	sqlite3:libsqlite3-dev talloc:libtalloc-dev libcrypto:libssl-dev
+# Libraries of Debian without a pkg-config file: header:package
+HEADERS := ev.h:libev-dev pg_query.h:libpg-query-dev uthash.h:uthash-dev
+
+PC := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
+VERSION := 0.1.0
+WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wpointer-arith -Wvla
+CPPFLAGS += -I. -D_GNU_SOURCE -DSIGNALBOX_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PC) 2>/dev/null)
+LDLIBS := $(shell pkg-config --libs $(PC) 2>/dev/null) -lpg_query -lev -lpthread -lm
+CFLAGS ?= -O2 -g
+ifeq ($(BUILD),asan)
+CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+LDFLAGS += -fsanitize=address,undefined
+endif
+ifdef WERROR
+WARNINGS += -Werror
+endif
+ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS)
+
+SOURCES := $(wildcard core/*.c tui/*.c backends/*.c backends/*/*.c keymaps/*.c panels/*.c)
+GENERATED := $(OUT)/gen/builtin_keymaps.c
+OBJECTS := $(SOURCES:%.c=$(OUT)/%.o) $(GENERATED:.c=.o)
+LIBRARY := $(OUT)/libsignalbox.a
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(wildcard tests/unit/test_*.c))
+
+.PHONY: all
+all: signalbox
+
+signalbox: build/release/signalbox
+	@cp -f $< $@
+ifneq ($(BUILD),release)
+build/release/signalbox: FORCE
+	@$(MAKE) --no-print-directory BUILD=release build/release/signalbox
+endif
+
+.PHONY: check-libraries FORCE
+FORCE:
+# Names what is missing, all at once, instead of the compiler's first error.
+$(OUT)/libraries-found: Makefile
+	@mkdir -p $(@D); missing=; \
+	command -v pkg-config >/dev/null || missing=" pkg-config"; \
+	command -v $(CC) >/dev/null || missing="$$missing gcc"; \
+	for l in $(LIBRARIES); do pkg-config --exists $${l%%:*} 2>/dev/null || missing="$$missing $${l##*:}"; done; \
+	for h in $(HEADERS); do echo "#include <$${h%%:*}>" | $(CC) $(CPPFLAGS) -E - >/dev/null 2>&1 || missing="$$missing $${h##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  missing=$$(echo $$missing | tr ' ' '\n' | sort -u | tr '\n' ' '); \
+	  echo "signalbox cannot be built yet: these packages are missing: $$missing" >&2; \
+	  echo "  on Debian or Ubuntu:  sudo apt-get install $$missing" >&2; \
+	  echo "  or let the project do it:  tools/packages build" >&2; exit 1; fi; touch $@
+
+$(OUT)/gen/builtin_keymaps.c: $(wildcard keymaps/*.keymap) tools/embed
+	@mkdir -p $(@D)
+	tools/embed $(wildcard keymaps/*.keymap) > $@.tmp && mv $@.tmp $@
+
+$(OUT)/gen/%.o: $(OUT)/gen/%.c
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(OUT)/%.o: %.c | $(OUT)/libraries-found
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIBRARY): $(OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+$(OUT)/signalbox: $(OUT)/main.o $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(OUT)/unit/%: $(OUT)/tests/unit/%.o $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+.PHONY: unit
+unit: $(UNIT_TESTS)
+.PRECIOUS: $(OUT)/tests/unit/%.o
+
+.PHONY: clean
+clean:
+	rm -rf build signalbox compile_commands.json
+
+-include $(OBJECTS:.o=.d) $(OUT)/main.d $(wildcard $(OUT)/tests/*/*.d)

@@ -1,0 +1,17 @@
+/* Time. One place, so that tests can fix the clock (environment variable SIGNALBOX_TEST_CLOCK, seconds since
+ * the epoch). */
+#ifndef CORE_CLOCK_H
+#define CORE_CLOCK_H
+
+#include <stddef.h>
+
+/* Seconds since the epoch, UTC. */
+double clock_wall(void);
+/* Seconds of a clock that never jumps; only differences mean anything. */
+double clock_monotonic(void);
+/* "2026-11-21T14:05:10.204Z" (RFC 3339, UTC, milliseconds). Returns buffer; 32 bytes are enough. */
+char *clock_rfc3339(char *buffer, size_t size, double wall);
+/* "14:05:10 UTC": the time of day with the zone's name, in the user's zone. */
+char *clock_time_of_day(char *buffer, size_t size, double wall);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * The one loop (libev) and the workers for what blocks. Everything outside of workers runs on the loop's
+ * thread, and nothing there may block. Whoever owns an ev watcher stops it before freeing it.
+ */
+#ifndef CORE_LOOP_H
+#define CORE_LOOP_H
+
+#include <ev.h>
+#include <stdbool.h>
+
+struct loop;
+
+struct loop *loop_new(void);
+/* Stops the workers (those that hang in the network are left behind, detached) and frees the loop. */
+void loop_free(struct loop *loop);
+struct ev_loop *loop_ev(struct loop *loop);
+
+/* Runs until loop_stop. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* Calls `after` once at the end of every turn in which something happened: the place where the screen is
+ * drawn. */
+void loop_set_turn(struct loop *loop, void (*after)(void *data), void *data);
+
+/* Kinds of work have threads of their own, so that dead servers never keep a cancel or a flush waiting. */
+enum work_kind {
+    WORK_CONNECT, /* name resolution and connecting; up to 4 at once */
+    WORK_URGENT,  /* cancel requests, opening `act`; up to 2 at once */
+    WORK_FILE,    /* files, SQLite, external programs; one at a time, in order */
+    WORK_KINDS
+};
+
+/* Runs work(job) on a worker's thread, then done(job) on the loop's thread. `job` belongs to the worker in
+ * between: it must not hang off a talloc parent that the loop uses (talloc is not thread-safe). Jobs cannot
+ * be withdrawn: who loses interest marks the job, and frees it in done. */
+void loop_work(struct loop *loop, enum work_kind kind, void (*work)(void *job), void (*done)(void *job),
+               void *job);
+
+#endif
