@@ -1,0 +1,133 @@
+/*
+ * The environment: where the console looks and what it may do there. Read from one YAML file an environment,
+ * or made from DSNs, or from libpq's own variables.
+ *
+ * Everything in a `struct environment` is a talloc child of it and never changes. DSNs from files hold no
+ * password; one from the command line may: show them through secret_mask_dsn.
+ */
+#ifndef BACKENDS_ENVIRONMENT_H
+#define BACKENDS_ENVIRONMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/error_list.h"
+
+enum environment_kind {
+    ENVIRONMENT_DEVELOPMENT,
+    ENVIRONMENT_STAGING,
+    ENVIRONMENT_PRODUCTION,
+    ENVIRONMENT_ADHOC, /* made from DSNs: treated as production */
+};
+
+struct environment_server {
+    const char *name;             /* unique within the environment; the key in the file, or "host/dbname" */
+    const char *watch;            /* DSN of the role that watches; NULL when there is none */
+    const char *read;             /* DSN of the role that may SELECT and EXPLAIN, or NULL */
+    const char *act;              /* DSN of the role that may cancel and end, or NULL */
+    const char *const *databases; /* further databases that are watched */
+    size_t database_count;
+    const char *via; /* SSH host to go through, or NULL */
+};
+
+struct environment_redis {
+    const char *name;
+    const char *url; /* redis://, rediss:// or unix:// */
+    const char *via; /* SSH host to go through, or NULL */
+};
+
+struct environment_host {
+    const char *name;
+    const char *group; /* or NULL */
+    const char *ssh;   /* what `ssh` is called with; the name when the file says nothing */
+};
+
+enum tenancy_model { TENANCY_NONE, TENANCY_SCHEMA, TENANCY_RLS, TENANCY_DATABASE, TENANCY_CITUS };
+
+struct environment_tenancy {
+    enum tenancy_model model; /* TENANCY_NONE when the file says nothing */
+    const char *registry;     /* "public.tenants_client", or NULL */
+    const char *domains;      /* "public.tenants_domain", or NULL */
+};
+
+/* The figures that have been promised, all in seconds; those that the file leaves out are the defaults. */
+struct environment_policy {
+    double rpo;          /* at most this much is lost: 24 h */
+    double rto;          /* and it takes at most this long to come back: 30 min */
+    double retention;    /* backups are kept this long: 30 d */
+    double api_latency;  /* answers of the application: 300 ms */
+    double backup;       /* a backup at least every: 24 h */
+    double full_backup;  /* a full one at least every: 7 d */
+    double restore_test; /* a restore is really run at least every: 31 d */
+    double rotation;     /* secrets and keys are replaced at least every: 184 d */
+};
+
+enum environment_confirm { CONFIRM_REACH };
+
+struct environment_access {
+    bool locked; /* changes need an unlock first; default: production and adhoc yes, others no */
+    enum environment_confirm confirm;
+    bool second_person; /* what cannot be undone needs a second person */
+};
+
+struct environment {
+    const char *name;  /* the file's name without .yaml, or "adhoc" */
+    const char *title; /* what the header shows; the name when the file says nothing */
+    enum environment_kind kind;
+    const char *path; /* the file, or NULL for adhoc */
+    const struct environment_server *servers;
+    size_t server_count;
+    const struct environment_redis *redis;
+    size_t redis_count;
+    const struct environment_host *hosts;
+    size_t host_count;
+    struct environment_tenancy tenancy;
+    struct environment_policy policy;
+    struct environment_access access;
+};
+
+/* "development", "staging", "production", "adhoc". */
+const char *environment_kind_name(enum environment_kind kind);
+/* "none", "schema", "rls", "database", "citus". */
+const char *tenancy_model_name(enum tenancy_model model);
+/* To be treated as production: kinds production and adhoc. */
+bool environment_is_production(const struct environment *environment);
+/* The server of that name, or NULL. */
+const struct environment_server *environment_find_server(const struct environment *environment,
+                                                         const char *name);
+
+/*
+ * Reads $XDG_CONFIG_HOME/signalbox/NAME.yaml, else /etc/signalbox/NAME.yaml; a text with a '/' is a path.
+ * NULL when anything at all is wrong; then every error was added to `errors`, where holding
+ * "file:line:column" (both counted from 1, columns in characters). Blocks (reads a file).
+ */
+struct environment *environment_load(const void *context, const char *name_or_path,
+                                     struct error_list *errors);
+
+/* The same from memory, without the checks of the file's owner and mode. `path` is what errors name. */
+struct environment *environment_parse(const void *context, const char *path, const char *text, size_t length,
+                                      struct error_list *errors);
+
+/* Kind adhoc, locked: a server for each DSN, named "host/dbname" (made unique), whose watch, read and act
+ * are all that DSN. NULL when one of them is not a DSN (libpq's URI or key=value). */
+struct environment *environment_from_dsn(const void *context, const char *const dsns[], size_t count,
+                                         struct error_list *errors);
+
+/* Kind adhoc with one server whose DSNs are empty: libpq fills in all of it from its variables, the service
+ * file and its defaults, as psql does. */
+struct environment *environment_from_pg_variables(const void *context, struct error_list *errors);
+
+/* One of PGHOST, PGHOSTADDR, PGSERVICE, PGDATABASE, PGPORT, PGUSER is set and not empty. */
+bool environment_pg_variables_set(void);
+
+/*
+ * Which environment is meant when none is named: "default" when there is such a file, else the only one
+ * there is. Fresh talloc string. NULL when there is no file at all (nothing is added to `errors`: use PG
+ * variables or psql's defaults), or when there are several (an error lists them).
+ */
+char *environment_choose(const void *context, struct error_list *errors);
+
+/* The names of all environments that have a file, sorted, each once. */
+char **environment_names(const void *context, size_t *count);
+
+#endif

@@ -1,0 +1,11 @@
+/* `signalbox config check [NAME|FILE]...`: tells all that is wrong with environment files, or what they say.
+ */
+#ifndef PANELS_CONFIG_COMMAND_H
+#define PANELS_CONFIG_COMMAND_H
+
+/* argv[0] is "config", argv[1] "check"; without further words all environments that have a file are checked.
+ * Prints `file:line:column: what: why. todo` to stderr, a summary (secrets masked) of good files to stdout.
+ * Returns the number of errors, at most 255. */
+int config_command(int argc, char **argv);
+
+#endif
