@@ -28,6 +28,11 @@ bool error_list_add(struct error_list *list, const struct error *error);
 bool error_list_set(struct error_list *list, enum error_kind kind, const char *where, const char *what,
                     const char *todo, const char *why_format, ...) __attribute__((format(printf, 6, 7)));
 
+/* The same for what is wrong in a file: kind ERROR_CONFIG, where "file:line:column", both counted from 1; 0
+ * leaves them out. A path that is too long loses its beginning, never the line. */
+bool error_list_at(struct error_list *list, const char *path, int line, int column, const char *what,
+                   const char *todo, const char *why_format, ...) __attribute__((format(printf, 7, 8)));
+
 /* All of them, a line each, as error_format writes them, and "... and N more" when some were dropped. Fresh
  * talloc string owned by `context`; empty when there are none. */
 char *error_list_text(const void *context, const struct error_list *list);

@@ -1,0 +1,143 @@
+/* Environments without a file: from DSNs on the command line, or from libpq's own variables. */
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "backends/environment_internal.h"
+#include "core/secret.h"
+#include "core/text.h"
+
+/* What libpq will use for a keyword: what the DSN says, else what variables, service file and defaults say.
+ */
+static const char *value_of(const PQconninfoOption *options, const char *keyword)
+{
+    for (const PQconninfoOption *option = options; option && option->keyword; option++)
+        if (strcmp(option->keyword, keyword) == 0)
+            return option->val && *option->val ? option->val : NULL;
+    return NULL;
+}
+
+/* "db1/app", "local/app" for a Unix socket, "prod" for a service, whose host only libpq knows. */
+static char *name_server(const void *context, const PQconninfoOption *given, const PQconninfoOption *defaults,
+                         bool with_port)
+{
+    const char *service = value_of(given, "service");
+    const PQconninfoOption *rest = service ? NULL : defaults;
+    const char *candidates[] = {value_of(given, "host"), value_of(given, "hostaddr"), service,
+                                value_of(rest, "host"),  value_of(rest, "hostaddr"),  "local"};
+    const char *host = NULL, *database = value_of(given, "dbname"), *port = value_of(given, "port");
+    for (size_t i = 0; !host; i++)
+        host = candidates[i];
+    if (*host == '/' || *host == '@')
+        host = "local";
+    if (!database)
+        database = value_of(rest, "dbname");
+    if (!database && !service)
+        database = value_of(given, "user") ? value_of(given, "user") : value_of(rest, "user");
+    if (!port)
+        port = value_of(rest, "port");
+    char *name = environment_must(talloc_asprintf(NULL, "%s%s%s%s%s", host, with_port && port ? ":" : "",
+                                                  with_port && port ? port : "", database ? "/" : "",
+                                                  database ? database : ""));
+    char *safe = environment_must(safe_text_new(context, name));
+    talloc_free(name);
+    return safe;
+}
+
+static bool is_taken(const struct environment_server *servers, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(servers[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static char *name_uniquely(const struct environment_server *servers, size_t count,
+                           const PQconninfoOption *given, const PQconninfoOption *defaults)
+{
+    char *name = name_server(servers, given, defaults, false);
+    if (!is_taken(servers, count, name))
+        return name;
+    name = name_server(servers, given, defaults, true);
+    const char *base = name;
+    for (size_t number = 2; is_taken(servers, count, name); number++)
+        name = environment_must(talloc_asprintf(servers, "%s-%zu", base, number));
+    return name;
+}
+
+static bool refuse_dsn(const char *dsn, const char *message, struct error_list *errors)
+{
+    /* libpq quotes what it did not understand, which may be the password. */
+    char *masked = environment_must(secret_mask_dsn(NULL, dsn));
+    bool quote = message && strcmp(masked, dsn) == 0;
+    error_list_set(errors, ERROR_USAGE, masked, "not a DSN",
+                   "Write postgresql://user@host:port/database or \"host=... dbname=...\"", "%s",
+                   quote ? message : "libpq does not understand it");
+    talloc_free(masked);
+    return false;
+}
+
+static struct environment *make_adhoc(const void *context, const char *const dsns[], size_t count,
+                                      struct error_list *errors)
+{
+    struct environment *environment = environment_new(context);
+    environment->kind = ENVIRONMENT_ADHOC;
+    environment->access.locked = true;
+    environment->name = "adhoc";
+    struct environment_server *servers =
+        environment_must(talloc_zero_array(environment, struct environment_server, count));
+    environment->servers = servers;
+    PQconninfoOption *defaults = PQconndefaults();
+    bool good = count > 0;
+    for (size_t i = 0; i < count; i++) {
+        char *message = NULL;
+        PQconninfoOption *given = PQconninfoParse(dsns[i], &message);
+        if (given) {
+            char *dsn = environment_must(talloc_strdup(servers, dsns[i]));
+            char *name = name_uniquely(servers, environment->server_count, given, defaults);
+            servers[environment->server_count++] =
+                (struct environment_server){.name = name, .watch = dsn, .read = dsn, .act = dsn};
+        } else {
+            good = refuse_dsn(dsns[i], message, errors);
+        }
+        PQfreemem(message);
+        PQconninfoFree(given);
+    }
+    PQconninfoFree(defaults);
+    if (!good)
+        TALLOC_FREE(environment);
+    else
+        environment->title = count == 1
+                                 ? servers[0].name
+                                 : environment_must(talloc_asprintf(environment, "%zu servers", count));
+    return environment;
+}
+
+struct environment *environment_from_dsn(const void *context, const char *const dsns[], size_t count,
+                                         struct error_list *errors)
+{
+    if (!count)
+        error_list_set(errors, ERROR_USAGE, NULL, "no server", "Name one: signalbox postgresql://...",
+                       "no DSN was given");
+    return make_adhoc(context, dsns, count, errors);
+}
+
+struct environment *environment_from_pg_variables(const void *context, struct error_list *errors)
+{
+    const char *const dsns[] = {""};
+    return make_adhoc(context, dsns, 1, errors);
+}
+
+bool environment_pg_variables_set(void)
+{
+    static const char *const names[] = {"PGHOST",     "PGHOSTADDR", "PGSERVICE",
+                                        "PGDATABASE", "PGPORT",     "PGUSER"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value && *value)
+            return true;
+    }
+    return false;
+}
