@@ -5,7 +5,7 @@
 
 /* argv[0] is "config", argv[1] "check"; without further words all environments that have a file are checked.
  * Prints `file:line:column: what: why. todo` to stderr, a summary (secrets masked) of good files to stdout.
- * Returns the number of errors, at most 255. */
+ * Returns the number of errors, at most 255; 1 when the words are not understood. */
 int config_command(int argc, char **argv);
 
 #endif

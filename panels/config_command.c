@@ -1,0 +1,131 @@
+#include "panels/config_command.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "backends/environment.h"
+#include "core/secret.h"
+#include "core/text.h"
+#include "core/units.h"
+
+/* "  watch  host=db1 ..." made safe and without a password; nothing when there is no such value. */
+static void print_value(const char *indent, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    char *masked = secret_mask_dsn(NULL, value);
+    char *safe = safe_text_new(masked, masked);
+    printf("%s%-8s %s\n", indent, name, safe);
+    talloc_free(masked);
+}
+
+static void print_servers(const struct environment *environment)
+{
+    for (size_t i = 0; i < environment->server_count; i++) {
+        const struct environment_server *server = &environment->servers[i];
+        printf("  postgres %s\n", server->name);
+        print_value("    ", "watch", server->watch);
+        print_value("    ", "read", server->read);
+        print_value("    ", "act", server->act);
+        print_value("    ", "via", server->via);
+        if (server->database_count)
+            printf("    databases");
+        for (size_t j = 0; j < server->database_count; j++)
+            printf("%s %s", j ? "," : "", server->databases[j]);
+        if (server->database_count)
+            putchar('\n');
+        if (!server->read)
+            printf("    no read: no EXPLAIN and no pg_stats\n");
+        if (!server->act)
+            printf("    no act: nothing can be cancelled or ended\n");
+    }
+}
+
+static void print_duration(const char *name, double seconds)
+{
+    char text[32];
+    printf("    %-12s %s\n", name,
+           seconds < 1 ? format_ms(text, sizeof text, seconds * 1000) : format_s(text, sizeof text, seconds));
+}
+
+static void print_policy(const struct environment_policy *policy)
+{
+    printf("  policy\n");
+    print_duration("rpo", policy->rpo);
+    print_duration("rto", policy->rto);
+    print_duration("retention", policy->retention);
+    print_duration("api_latency", policy->api_latency);
+    print_duration("backup", policy->backup);
+    print_duration("full_backup", policy->full_backup);
+    print_duration("restore_test", policy->restore_test);
+    print_duration("rotation", policy->rotation);
+}
+
+static void print_environment(const struct environment *environment)
+{
+    char *path = safe_text_new(NULL, environment->path);
+    printf("%s: ok\n", path);
+    talloc_free(path);
+    printf("  %s: %s, %s, %s\n", environment->name, environment->title,
+           environment_kind_name(environment->kind), environment->access.locked ? "locked" : "open");
+    print_servers(environment);
+    for (size_t i = 0; i < environment->redis_count; i++) {
+        printf("  redis %s\n", environment->redis[i].name);
+        print_value("    ", "url", environment->redis[i].url);
+        print_value("    ", "via", environment->redis[i].via);
+    }
+    for (size_t i = 0; i < environment->host_count; i++) {
+        printf("  host %s\n", environment->hosts[i].name);
+        print_value("    ", "group", environment->hosts[i].group);
+        print_value("    ", "ssh", environment->hosts[i].ssh);
+    }
+    if (environment->tenancy.model != TENANCY_NONE)
+        printf("  tenancy %s\n", tenancy_model_name(environment->tenancy.model));
+    print_value("    ", "registry", environment->tenancy.registry);
+    print_value("    ", "domains", environment->tenancy.domains);
+    print_policy(&environment->policy);
+}
+
+static size_t print_errors(const struct error_list *errors)
+{
+    char *text = error_list_text(NULL, errors);
+    fputs(text, stderr);
+    talloc_free(text);
+    return errors->count + errors->dropped;
+}
+
+static size_t check_one(const char *name)
+{
+    struct error_list *errors = error_list_new(NULL);
+    struct environment *environment = environment_load(errors, name, errors);
+    if (environment)
+        print_environment(environment);
+    size_t count = print_errors(errors);
+    talloc_free(errors);
+    return count;
+}
+
+static size_t check_all(void)
+{
+    size_t count, wrong = 0;
+    char **names = environment_names(NULL, &count);
+    for (size_t i = 0; i < count; i++)
+        wrong += check_one(names[i]);
+    if (!count)
+        printf("There is no environment file. signalbox postgresql://... works without one.\n");
+    talloc_free(names);
+    return wrong;
+}
+
+int config_command(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "check") != 0) {
+        fprintf(stderr, "usage: signalbox config check [NAME | ./FILE.yaml]...\n");
+        return 1;
+    }
+    size_t wrong = argc == 2 ? check_all() : 0;
+    for (int i = 2; i < argc; i++)
+        wrong += check_one(argv[i]);
+    return wrong > 255 ? 255 : (int)wrong;
+}
