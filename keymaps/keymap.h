@@ -15,10 +15,10 @@
 
 /*
  * One key as one number: a Unicode code point (Space is 0x20) or one of the names below, or-ed with
- * modifiers. A terminal cannot tell Ctrl-I from Tab, Ctrl-M from Enter, Ctrl-[ from Esc: they are
- * KEYCODE_TAB, KEYCODE_ENTER and KEYCODE_ESC. Ctrl with a letter is the lower-case letter | KEYCODE_CTRL
- * (C-l: 'l' | KEYCODE_CTRL); Shift with a letter is the upper-case letter without a modifier;
- * KEYCODE_SHIFT goes only with names. The tui makes them from what curses reports.
+ * modifiers. A terminal cannot tell Ctrl-I from Tab, Ctrl-M and Ctrl-J from Enter, Ctrl-[ from Esc and Ctrl-?
+ * from BackSpace: they are KEYCODE_TAB, KEYCODE_ENTER, KEYCODE_ESC, KEYCODE_BACKSPACE. Ctrl with a letter is
+ * the lower-case letter | KEYCODE_CTRL (C-l: 'l' | KEYCODE_CTRL); Shift with a letter is the upper-case
+ * letter without a modifier; KEYCODE_SHIFT goes only with names. The tui makes them from what curses reports.
  */
 typedef int32_t keycode;
 enum {
@@ -50,18 +50,18 @@ enum { KEY_SEQUENCE_MAX = 2 }; /* "g g" */
 /* "j", "G", "Space", "S-Tab", "PgDn", "F9", "C-c", "M-x", "é" to a key, after which Ctrl-I is Tab and so on.
  * Names are taken in any case, and so are the modifiers; single letters are not. False when it is no key. */
 bool key_parse(const char *text, keycode *key);
+/* The key of a byte below 32 or 127 that the terminal sent: 3 is C-c, 9 is Tab, 0 is C-Space. */
+keycode key_from_control(unsigned char byte);
 /* The other way: the name as the files write it. 32 bytes are enough. Returns buffer. */
 char *key_format(char *buffer, size_t size, keycode key);
 
 struct keymap;
 
-/* True for global, table, text, dialog, prompt and the names of panels and views. */
-bool keymap_is_context(const char *name);
-
 /*
  * The built-in keymap `base` ("default", "vim", "emacs"; vim and emacs go on top of default; NULL: what the
  * user's file says in a line `keymap: vim`, else "default") with the file `user_path` on top (NULL: none;
- * one that does not exist is none). `actions` are all actions there are: others are errors.
+ * one that does not exist is none). `actions` are all actions there are: others are errors. Contexts are
+ * those of the general actions, the panel's and its views', and whatever stands before the dot of an action.
  * NULL when anything is wrong; then every error was added to `errors`, where holding "file:line".
  * The map keeps pointers to the actions' ids. Blocks (reads a file).
  */
