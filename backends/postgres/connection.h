@@ -1,0 +1,86 @@
+/*
+ * One connection to a Postgres server, on the loop. Connecting (with name resolution) happens in a worker and
+ * the finished connection is handed over; a request goes as one pipeline, a Sync after every statement.
+ * PGconn and PGresult never leave connection.c: callers see struct pg_rows.
+ */
+#ifndef BACKENDS_POSTGRES_CONNECTION_H
+#define BACKENDS_POSTGRES_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/error.h"
+#include "core/loop.h"
+
+enum connection_state { CONNECTION_IDLE, CONNECTION_CONNECTING, CONNECTION_UP, CONNECTION_DOWN };
+
+struct pg_connection;
+
+/* The rows of one answer; valid only during the callback that receives it. Rows and columns count from 0. */
+struct pg_rows;
+int pg_rows_count(const struct pg_rows *rows);
+int pg_rows_columns(const struct pg_rows *rows);
+bool pg_rows_null(const struct pg_rows *rows, int row, int column);
+const char *pg_rows_text(const struct pg_rows *rows, int row, int column); /* NULL for SQL NULL */
+int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column);  /* 0 for NULL or garbage */
+double pg_rows_real(const struct pg_rows *rows, int row, int column);      /* NaN for NULL or garbage */
+bool pg_rows_boolean(const struct pg_rows *rows, int row, int column);
+const char *pg_rows_command(const struct pg_rows *rows); /* "SELECT 3" */
+
+struct pg_statement {
+    const char
+        *name; /* prepared once per connection under this name, then executed; NULL: parsed each time */
+    const char *sql;
+    int parameter_count;        /* at most 16 */
+    const char *parameters[16]; /* text format; NULL is SQL NULL */
+};
+
+struct pg_handler {
+    /* Once for each statement, in order; either rows or error is NULL. Not called for statements that were
+     * not answered before the connection was lost. May be NULL. */
+    void (*rows)(void *data, int index, const struct pg_rows *rows, const struct error *error);
+    /* Once, at the end of everything; error is NULL unless the connection never came up, was lost, or the
+     * deadline passed. The data may be freed here. */
+    void (*done)(void *data, const struct error *error);
+    void *data;
+};
+
+struct pg_connection_options {
+    const char *label;            /* for errors: "production: main as watch" */
+    const char *dsn;              /* URI or key=value */
+    const char *application_name; /* "signalbox watch" */
+    const char *settings; /* SQL run once after connecting ("SET statement_timeout = '5s'"), or NULL */
+    double connect_timeout_s;
+    bool keep;           /* reconnect for ever with back-off and jitter; else one try */
+    enum work_kind work; /* WORK_CONNECT, or WORK_URGENT for `act` */
+    void (*changed)(void *data, struct pg_connection *connection); /* the state changed; may be NULL */
+    void *data;
+};
+
+/* Copies the options. Connects at the first request, or at pg_connection_open. */
+struct pg_connection *pg_connection_new(struct loop *loop, const struct pg_connection_options *options);
+/* Handlers still open get `done` with ERROR_LOST before this returns. */
+void pg_connection_free(struct pg_connection *connection);
+void pg_connection_open(struct pg_connection *connection);
+/* Ends the connection; requests in flight fail. */
+void pg_connection_close(struct pg_connection *connection);
+
+enum connection_state pg_connection_state(const struct pg_connection *connection);
+/* Why it is down; kind ERROR_NONE when it is not. */
+const struct error *pg_connection_error(const struct pg_connection *connection);
+int pg_connection_version(const struct pg_connection *connection); /* 150004; 0 before the first connect */
+int pg_connection_pid(const struct pg_connection *connection); /* of the server's process; 0 when not up */
+bool pg_connection_busy(const struct pg_connection *connection);
+
+/* Sends the statements in one round trip. Texts and parameters are copied. Requests made while connecting or
+ * busy wait their turn; when the connection is down and not yet due for a new try, done is called with its
+ * error in a later turn of the loop. */
+void pg_connection_send(struct pg_connection *connection, const struct pg_statement *statements, int count,
+                        double deadline_s, struct pg_handler handler);
+
+/* Asks the server, from a WORK_URGENT worker, to cancel what runs here. The statement then ends with
+ * ERROR_CANCELLED. */
+void pg_connection_cancel(struct pg_connection *connection);
+
+#endif
