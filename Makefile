@@ -81,7 +81,30 @@ $(OUT)/unit/%: $(OUT)/tests/unit/%.o $(LIBRARY)
 
 .PHONY: unit
 unit: $(UNIT_TESTS)
-.PRECIOUS: $(OUT)/tests/unit/%.o
+
+# What the tests of the outer layers are built with: a terminal around the program, clusters, golden screens.
+HARNESS := $(OUT)/libharness.a
+HARNESS_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/harness/*.c))
+OUTER_TESTS := $(foreach l,e2e screen servers,$(patsubst tests/$(l)/%.c,$(OUT)/$(l)/%,$(wildcard tests/$(l)/test_*.c)))
+$(OUT)/tests/%.o: CPPFLAGS += -DTEST_ROOT='"$(CURDIR)"' -DSIGNALBOX_PROGRAM='"$(CURDIR)/$(OUT)/signalbox"'
+$(HARNESS): $(HARNESS_OBJECTS)
+	@rm -f $@
+	ar rcs $@ $^
+define OUTER_RULE
+$(OUT)/$(1)/%: $(OUT)/tests/$(1)/%.o $(HARNESS) $(LIBRARY)
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS) -lcmocka -lvterm -lutil
+endef
+$(foreach l,e2e screen servers,$(eval $(call OUTER_RULE,$(l))))
+
+.PHONY: test-programs
+test-programs: $(UNIT_TESTS) $(OUTER_TESTS) $(if $(wildcard main.c),$(OUT)/signalbox)
+
+.PHONY: test
+test:
+	@if [ -x tools/packages ]; then tools/packages build test; fi
+	@tests/run
+.PRECIOUS: $(OUT)/tests/unit/%.o $(OUT)/tests/e2e/%.o $(OUT)/tests/screen/%.o $(OUT)/tests/servers/%.o
 
 .PHONY: clean
 clean:
