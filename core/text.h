@@ -11,19 +11,26 @@
 /*
  * Copies `length` bytes of `text` into `buffer` (NUL-terminated, at most `size` bytes with the NUL), with C0,
  * C1, DEL, bidi controls (U+202A-E, U+2066-9, U+200E/F, U+061C), zero-width characters (U+200B, U+2060,
- * U+FEFF; U+200C and U+200D except between two visible characters), other format controls (tags U+E0000-7F,
- * U+00AD, U+2028/9, U+FFF9-B), private use, noncharacters and invalid UTF-8 made visible: "\n" as ␊-like
- * escapes is not used, but `\n`, `\t`, `\x1b`, `\u202e`. A backslash itself stays as it is. Returns the
- * length that the whole result has (as snprintf does). With `length` (size_t)-1 the text is NUL-terminated.
+ * U+FEFF; U+200C and U+200D except between two visible characters of a script that uses them, or within an
+ * emoji sequence), other format controls (tags U+E0000-7F, U+00AD, U+2028/9, U+FFF9-B), private use,
+ * noncharacters, variation selectors where they select nothing, and invalid UTF-8 made visible as `\n`, `\t`,
+ * `\r`, `\x1b` (ASCII and bytes that are not UTF-8), `\u202e`, `\U000e0041`. So are combining marks that have
+ * nothing to combine with, and those after the fourth on one character. A backslash itself stays as it is.
+ * Never cut within a character. Returns the length that the whole result has (as snprintf does). With
+ * `length` (size_t)-1 the text is NUL-terminated. A safe text passes unchanged. Needs no locale.
  */
 size_t safe_text(char *buffer, size_t size, const char *text, size_t length);
 
-/* The same, into a fresh talloc string owned by `context`. Aborts when out of memory. */
+/* The same, into a fresh talloc string owned by `context` ("" for NULL). Aborts when out of memory. */
 char *safe_text_new(const void *context, const char *text);
 
 /* As safe_text_new, with every run of white space (newlines and tabs too) folded into one space first, and
  * trimmed: for statement texts on one line. */
 char *safe_line_new(const void *context, const char *text);
+
+/* The same into a buffer of `size` bytes, for a text that may be far longer than what is shown: reads no more
+ * of it than fits. Returns the length of what is in the buffer. */
+size_t safe_line(char *buffer, size_t size, const char *text);
 
 /* Cells that a safe text takes on a terminal. Counted by grapheme: a wide character 2, a combining mark 0, an
  * emoji sequence (ZWJ, variation selector 16, skin tone, flags) 2. */
@@ -40,7 +47,8 @@ size_t text_grapheme(const char *text, int *cells);
  * cells used. */
 int text_cut(char *buffer, size_t size, const char *text, int cells);
 
-/* Case-insensitive substring match of UTF-8 texts (ASCII folding plus towlower). An empty needle matches. */
+/* Case-insensitive substring match of UTF-8 texts (simple lower case of Unicode, in every locale). An empty
+ * needle matches. */
 bool text_contains(const char *haystack, const char *needle);
 
 /* Writes one CSV cell: quoted when needed, and a cell that starts with = + - @ or a tab guarded by a leading
