@@ -432,7 +432,7 @@ static void require(struct reader *reader, const struct yaml_node *section, size
     const struct yaml_node *node = section->first;
     while (index-- && node)
         node = node->next;
-    if (!node || value || !reader->document->complete)
+    if (!node || value || !reader->document->complete || node->kind == YAML_SCALAR || node->kind == YAML_LIST)
         return;
     for (const struct yaml_node *given = node->first; given; given = given->next)
         if (given->key && strcmp(given->key->text, what) == 0)

@@ -169,12 +169,13 @@ static bool attach(struct builder *builder, struct yaml_node *node)
         if (node->kind == YAML_LIST || node->kind == YAML_MAPPING)
             complain_at(builder, node, "this key", "Write a plain word",
                         "a key cannot be a list or a mapping");
-        else if (node->kind == YAML_NULL)
-            complain_at(builder, node, "this key", "Write a word in front of the colon", "the key is empty");
         return true;
     }
     node->key = frame->key;
     frame->key = NULL;
+    /* An empty key has no place of its own. */
+    if (node->key && node->key->kind == YAML_NULL)
+        complain_at(builder, node, "this key", "Write a word in front of the colon", "the key is empty");
     if (node->key && (node->key->kind != YAML_SCALAR || is_duplicate(builder, parent, node->key)))
         return true;
     if (parent->count == YAML_ENTRIES_MAX) {
@@ -206,19 +207,19 @@ static bool read_scalar(struct builder *builder, struct fy_token *value, const s
 {
     size_t length = 0;
     const char *text = fy_token_get_text(value, &length);
-    bool plain = fy_token_scalar_style(value) == FYSS_PLAIN;
+    enum fy_scalar_style style = fy_token_scalar_style(value);
+    bool plain = style == FYSS_PLAIN;
     struct yaml_node *node = new_node(builder, YAML_SCALAR, mark);
     node->plain = plain;
     node->text = must(talloc_strndup(node, text ? text : "", text ? length : 0));
     if (plain && (!*node->text || strcmp(node->text, "~") == 0 || strcasecmp(node->text, "null") == 0))
         node->kind = YAML_NULL;
-    /* Escapes ("\x1b") can bring in what the bytes of the file did not hold. */
-    for (size_t i = 0; i < length; i++)
-        if (((unsigned char)text[i] < 0x20 && !strchr("\t\n\r", text[i])) || !text[i] || text[i] == 0x7f) {
-            yaml_complain(builder->document, node->line, node->column, "this text", "Remove it",
-                          "control character 0x%02x", (unsigned char)text[i]);
-            break;
-        }
+    /* The mark is behind the opening quote. */
+    if (mark && !plain && style != FYSS_LITERAL && style != FYSS_FOLDED)
+        node->column--;
+    /* An escape ("\0") must not cut the text short in silence. */
+    if (text && memchr(text, 0, length))
+        complain_at(builder, node, "this text", "Remove it", "control character 0x00");
     return attach(builder, node);
 }
 
@@ -227,6 +228,7 @@ static void refuse_extras(struct builder *builder, struct fy_token *anchor, stru
     struct fy_token *extras[] = {anchor, tag};
     static const char *const names[] = {"anchor", "tag"};
     for (size_t i = 0; i < 2; i++) {
+        /* The mark of an anchor is behind the ampersand. */
         const struct fy_mark *mark = extras[i] ? fy_token_start_mark(extras[i]) : NULL;
         if (mark)
             yaml_complain(builder->document, mark->line + 1, mark->column + 1, names[i],
@@ -259,6 +261,7 @@ static bool take_event(struct builder *builder, struct fy_event *event)
         return read_scalar(builder, event->scalar.value, mark);
     case FYET_ALIAS: {
         struct yaml_node *node = new_node(builder, YAML_NULL, mark);
+        node->column -= mark != NULL; /* the mark is behind the asterisk */
         complain_at(builder, node, "alias", "Write the value out",
                     "anchors, aliases and tags are not read here");
         return attach(builder, node);

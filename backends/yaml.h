@@ -17,10 +17,10 @@ enum yaml_kind { YAML_NULL, YAML_SCALAR, YAML_LIST, YAML_MAPPING };
 
 struct yaml_node {
     enum yaml_kind kind;
-    int line, column;      /* counted from 1; of a null value: those of its key */
-    const char *text;      /* of a scalar: UTF-8 without control characters (line breaks and tabs excepted) */
-    bool plain;            /* of a scalar: written without quotes */
-    struct yaml_node *key; /* in a mapping: the key of this value; always a scalar */
+    int line, column;       /* counted from 1; of a null value: those of its key */
+    const char *text;       /* of a scalar: UTF-8, perhaps with control characters (escapes) */
+    bool plain;             /* of a scalar: written without quotes */
+    struct yaml_node *key;  /* in a mapping: the key of this value; always a scalar */
     struct yaml_node *next; /* the next value of the same list or mapping */
     struct yaml_node *first, *last;
     size_t count; /* of values */
