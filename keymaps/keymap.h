@@ -30,6 +30,11 @@ struct keymap *keymap_load(const void *context, const char *base, const char *us
                            const struct action *const *actions, size_t action_count,
                            struct error_list *errors);
 
+/* The same with the user's file from memory; `path` is what errors call it, text NULL is none. */
+struct keymap *keymap_parse(const void *context, const char *base, const char *path, const char *text,
+                            size_t length, const struct action *const *actions, size_t action_count,
+                            struct error_list *errors);
+
 /*
  * The action that these keys start, looked for in the contexts in order (innermost first). NULL when there
  * is none; *more (may be NULL) then says whether a further key could complete a sequence, so that the caller

@@ -475,7 +475,7 @@ static void test_bytes_that_are_no_text(void **state)
         "without invisible characters\n");
     assert_refused(
         f, "postgres:\n  main:\n    watch: |\n      host=db1\n      password=x\n",
-        "x.yaml:4:1: postgres.main.watch: control or invisible characters in it. Write it on one line, "
+        "x.yaml:3:5: postgres.main.watch: control or invisible characters in it. Write it on one line, "
         "without invisible characters\n");
 }
 
