@@ -22,7 +22,8 @@ static int set_up(void **state)
 {
     struct fixture *f = talloc_zero(NULL, struct fixture);
     f->errors = error_list_new(f);
-    f->folder = talloc_strdup(f, "/tmp/test_environment.XXXXXX");
+    const char *temporary = getenv("TMPDIR");
+    f->folder = talloc_asprintf(f, "%s/test_environment.XXXXXX", temporary ? temporary : "/tmp");
     if (!mkdtemp(f->folder))
         return -1;
     f->files = talloc_asprintf(f, "%s/signalbox", f->folder);

@@ -32,7 +32,8 @@ static int set_up(void **state)
     f->actions = all->actions;
     f->count = all->count;
     f->errors = error_list_new(f);
-    f->path = talloc_strdup(f, "/tmp/test_keymap.XXXXXX");
+    const char *temporary = getenv("TMPDIR");
+    f->path = talloc_asprintf(f, "%s/test_keymap.XXXXXX", temporary ? temporary : "/tmp");
     int fd = mkstemp(f->path);
     if (fd < 0)
         return -1;
