@@ -81,6 +81,7 @@ struct plan_node {
     double total_ms;     /* all loops, summed over processes */
     double wall_ms;      /* all loops, on the clock, children included */
     double self_ms;      /* on the clock, without children */
+    double error_ms;     /* self_ms may be off by that much: averages are rounded to a microsecond */
     double self_percent; /* of the sum of all self times (root and extra roots) */
 
     double rows;           /* all loops */

@@ -10,6 +10,7 @@
 #define STAKE_MIN_PERCENT 2.0
 #define STAKE_MIN_MS 0.05
 #define THROWN_AWAY_MIN 0.5 /* pev2's first colour step */
+#define REMOVED_MIN 1000    /* rows: fewer cost nothing, whatever the time was spent on */
 #define MISESTIMATE_MIN 10.0
 #define FINDINGS_MAX 1000 /* nobody reads more */
 
@@ -134,7 +135,7 @@ static void find_thrown_away(struct findings *findings, const struct plan_node *
                              enum plan_finding_kind kind, const char *by, char *todo)
 {
     double ratio = removed / (removed + node->rows);
-    if (removed > 0 && ratio >= THROWN_AWAY_MIN)
+    if (removed >= REMOVED_MIN && ratio >= THROWN_AWAY_MIN)
         found(findings, kind, node->id, node->self_ms * ratio,
               WORDS("%s of the rows of %s are thrown away by the %s (%s of %s)",
                     percent_word(100 * ratio).text, name_of(node), by, count_word(removed).text,
@@ -300,23 +301,32 @@ static bool is_inherited(const struct plan *plan, const struct plan_node *node)
     return false;
 }
 
+static char *misestimate_words(struct findings *findings, const struct plan_node *node)
+{
+    char factor[48];
+    struct word expected = count_word(node->rows_estimated);
+    if (node->rows <= 0)
+        return WORDS("%s was expected to give %s rows and gave none", name_of(node), expected.text);
+    if (node->misestimate < 10000)
+        snprintf(factor, sizeof factor, "%.0f", node->misestimate);
+    else
+        format_count(factor, sizeof factor, node->misestimate);
+    return WORDS("%s is estimated %s times too %s (%s expected, %s found)", name_of(node), factor,
+                 node->direction == PLAN_TOO_LOW ? "low" : "high", expected.text,
+                 count_word(node->rows).text);
+}
+
 static void find_misestimate(struct findings *findings, const struct plan_node *node)
 {
     const struct plan_node *parent = parent_of(findings->plan, node);
     if (!(node->misestimate >= MISESTIMATE_MIN) || is_inherited(findings->plan, node))
         return;
     size_t before = findings->count;
-    char factor[48];
-    if (node->misestimate < 10000)
-        snprintf(factor, sizeof factor, "%.0f", node->misestimate);
-    else
-        format_count(factor, sizeof factor, node->misestimate);
     found(findings, FINDING_MISESTIMATE, node->id, parent ? parent->wall_ms : node->wall_ms,
-          WORDS("%s is estimated %s times too %s (%s expected, %s found)", name_of(node), factor,
-                node->direction == PLAN_TOO_LOW ? "low" : "high", count_word(node->rows_estimated).text,
-                count_word(node->rows).text),
+          misestimate_words(findings, node),
           node->relation
-              ? WORDS("ANALYZE %s; for columns that belong together: CREATE STATISTICS.", name_of(node))
+              ? WORDS("ANALYZE %s; for expressions and columns that belong together: CREATE STATISTICS.",
+                      name_of(node))
               : NULL);
     if (findings->count > before)
         findings->list[before].ms = NAN;

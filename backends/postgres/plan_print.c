@@ -86,6 +86,7 @@ static struct json_object *node_json(const struct plan_node *node)
     put(object, "subplan", text_json(node->subplan_name));
     put(object, "extra_root", json_object_new_boolean(node->extra_root));
     put(object, "wall_ms", number_json(node->wall_ms));
+    put(object, "error_ms", number_json(node->error_ms));
     put(object, "startup_cost", number_json(node->startup_cost));
     put(object, "total_cost", number_json(node->total_cost));
     put(object, "schema", text_json(node->schema));
@@ -241,7 +242,7 @@ static void print_filter(FILE *file, const struct plan_node *node, int indent)
     double removed = isnan(node->removed_filter) ? node->removed_join_filter : node->removed_filter;
     double ratio = removed / (removed + node->rows);
     char percent[48], filter[256] = "";
-    if (!node->filter || !(ratio >= 0.5))
+    if (!node->filter || !(ratio >= 0.5) || !(node->self_percent >= 1))
         return;
     text_cut(filter, sizeof filter, node->filter, 60);
     pad(file, indent);
@@ -262,6 +263,14 @@ static int *next_siblings(const struct plan *plan)
     return next;
 }
 
+/* "±2.5 ms" where rounding could hide a share that matters. */
+static void print_error(FILE *file, const struct plan *plan, const struct plan_node *node)
+{
+    char error[48];
+    if (node->error_ms >= 0.02 * plan->total_ms && node->error_ms > 0.1 * node->self_ms && node->loops > 1)
+        fprintf(file, "  ±%s", format_ms(error, sizeof error, node->error_ms));
+}
+
 static void print_tree(FILE *file, const struct plan *plan)
 {
     int deepest = 0, *next = next_siblings(plan);
@@ -276,8 +285,10 @@ static void print_tree(FILE *file, const struct plan *plan)
         print_branch(file, node->depth, open);
         if (node->subplan_name)
             fprintf(file, "%s: ", node->subplan_name);
-        fprintf(file, "%s%s%s%s\n", node->title, node->note ? "  " : "", node->note ? node->note : "",
+        fprintf(file, "%s%s%s%s", node->title, node->note ? "  " : "", node->note ? node->note : "",
                 node->extra_root ? "  (after the main plan)" : "");
+        print_error(file, plan, node);
+        fputc('\n', file);
         print_filter(file, node, (plan->has_actual ? 72 : 34) + 2 * node->depth);
     }
     talloc_free(next);
@@ -323,6 +334,23 @@ static void print_summary(FILE *file, const struct plan *plan)
                 i + 1 == plan->setting_count ? "\n" : "");
 }
 
+static void print_triggers(FILE *file, const struct plan *plan)
+{
+    if (plan->trigger_count)
+        fputs("\nTriggers (those that run BEFORE are part of a node's time, those that run AFTER are not)\n",
+              file);
+    for (size_t i = 0; i < plan->trigger_count; i++) {
+        const struct plan_trigger *trigger = &plan->triggers[i];
+        char ms[48] = "", calls[48];
+        if (!isnan(trigger->ms))
+            format_ms(ms, sizeof ms, trigger->ms);
+        print_cell(file, ms, 11);
+        fprintf(file, " %s on %s, %s calls\n", trigger->name ? trigger->name : "?",
+                trigger->relation ? trigger->relation : "?",
+                format_count(calls, sizeof calls, trigger->calls));
+    }
+}
+
 bool plan_print_text(const struct plan *plan, FILE *file)
 {
     print_summary(file, plan);
@@ -330,15 +358,7 @@ bool plan_print_text(const struct plan *plan, FILE *file)
                            : "\n       cost share          rows  node\n",
           file);
     print_tree(file, plan);
+    print_triggers(file, plan);
     print_findings(file, plan);
-    for (size_t i = 0; i < plan->trigger_count; i++) {
-        const struct plan_trigger *trigger = &plan->triggers[i];
-        char ms[48];
-        fprintf(file, "\ntrigger %s on %s: %s, %.0f calls", trigger->name ? trigger->name : "?",
-                trigger->relation ? trigger->relation : "?",
-                isnan(trigger->ms) ? "?" : format_ms(ms, sizeof ms, trigger->ms), trigger->calls);
-    }
-    if (plan->trigger_count)
-        fputc('\n', file);
     return fflush(file) == 0 && !ferror(file);
 }

@@ -126,23 +126,29 @@ static double expected_runs(const struct plan_build *build, int parent, int chil
                                                                      : fmax(1, build->work[outer].plan_rows);
 }
 
+/* A child that costs more than its parent is not meant to run to its end (below Limit, merge joins): it and
+ * all below it count for as much as the parent leaves. */
 static void share_costs(struct plan_build *build)
 {
-    double *runs = plan_must(talloc_zero_array(build->work, double, build->count));
-    double all = 0;
+    double *spent = plan_must(talloc_zero_array(build->work, double, build->count)), all = 0;
     for (int i = 0; i < build->count; i++) {
-        int parent = build->nodes[i].parent - 1;
-        runs[i] = parent == PLAN_NONE ? 1 : runs[parent] * expected_runs(build, parent, i);
-        build->nodes[i].cost_share = build->nodes[i].total_cost;
-        for (int c = build->work[i].first_child; c != PLAN_NONE; c = build->work[c].next_sibling)
-            build->nodes[i].cost_share -= build->nodes[c].total_cost * expected_runs(build, i, c);
-        build->nodes[i].cost_share = fmax(0, build->nodes[i].cost_share * runs[i]);
-        if (!isnan(build->nodes[i].cost_share))
-            all += build->nodes[i].cost_share;
+        struct plan_node *node = &build->nodes[i];
+        int parent = node->parent - 1;
+        double total = isnan(node->total_cost) ? 0 : node->total_cost, above = 0;
+        spent[i] = total;
+        if (parent != PLAN_NONE) {
+            above = build->nodes[parent].total_cost;
+            double part = above > 0 ? spent[parent] / above : 1;
+            spent[i] = fmin(total * expected_runs(build, parent, i) * part, spent[parent]);
+            build->nodes[parent].cost_share -= spent[i];
+        }
+        node->cost_share = spent[i];
     }
     for (int i = 0; i < build->count; i++)
+        all += build->nodes[i].cost_share = fmax(0, build->nodes[i].cost_share);
+    for (int i = 0; i < build->count; i++)
         build->nodes[i].cost_share = all > 0 ? 100 * build->nodes[i].cost_share / all : 0;
-    talloc_free(runs);
+    talloc_free(spent);
 }
 
 void plan_compute_rows(struct plan_build *build)

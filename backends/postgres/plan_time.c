@@ -14,7 +14,7 @@ struct timing {
     double *scale;  /* process-milliseconds to milliseconds on the clock; NaN: not yet known */
     double *ratio;  /* of a Gather: wall / P of its child */
     int *consumer;  /* of an InitPlan */
-    double *factor; /* of P of its CTE Scans that the CTE took: weights for its scale */
+    double *factor; /* of P that is added for the processes that waited for a shared bitmap */
 };
 
 static double known(double number)
@@ -68,37 +68,47 @@ static double wall_of(struct plan_build *build, int gather, int child, double sp
     return wall > spent ? spent : wall;
 }
 
-/* One process builds the bitmap of a parallel heap scan while the others wait for it inside the heap scan.
- * Their waiting belongs to the bitmap: without it a third of its time would be seen with two workers. */
-static double waiting_factor(const struct plan_build *build, int heap, int bitmap)
+/* One process builds the bitmap of a parallel heap scan while the others wait for it inside the heap scan, so
+ * that it takes its whole time on the clock: scaling it like the rest would show a third with two workers.
+ * The waiting, which is within the heap scan's time, is moved to the bitmap by this factor. */
+static double waiting_factor(const struct plan_build *build, const struct timing *timing, int heap,
+                             int bitmap)
 {
-    const struct plan_node *node = &build->nodes[bitmap];
-    const struct plan_work *work = &build->work[heap];
-    double time = known(node->total_ms), all = known(build->nodes[heap].total_ms), waited = 0;
-    if (!build->nodes[heap].parallel_aware || !(time > 0) || !(node->loops < build->nodes[heap].loops))
+    double time = known(build->nodes[bitmap].total_ms), all = known(build->nodes[heap].total_ms);
+    int gather = heap;
+    while (gather != PLAN_NONE && !build->work[gather].gathers)
+        gather = build->work[gather].separate ? PLAN_NONE : build->nodes[gather].parent - 1;
+    if (!build->nodes[heap].parallel_aware || gather == PLAN_NONE || !(time > 0) ||
+        !(timing->ratio[gather] > 0) || !(build->nodes[bitmap].loops < build->nodes[heap].loops))
         return 1;
-    if (work->worker_count) {
-        waited = fmin(time, leader_ms(work, all));
-        for (size_t w = 0; w < work->worker_count; w++)
-            waited += fmin(time, work->worker_ms[w]);
-    } else {
-        waited = fmin(time * build->nodes[heap].loops / node->loops, all);
+    return fmax(1, fmin(1 / timing->ratio[gather], all / time));
+}
+
+/* ratio of each Gather: its slowest process to the sum of all */
+static void find_ratios(struct plan_build *build, struct timing *timing)
+{
+    for (int i = 0; i < build->count; i++) {
+        timing->ratio[i] = 1;
+        for (int c = build->work[i].first_child; c != PLAN_NONE && build->work[i].gathers;
+             c = build->work[c].next_sibling) {
+            double spent = known(build->nodes[c].total_ms);
+            if (!build->work[c].separate && spent > 0)
+                timing->ratio[i] = wall_of(build, i, c, spent) / spent;
+        }
     }
-    return waited > time ? waited / time : 1;
 }
 
 static void spend(struct plan_build *build, struct timing *timing)
 {
     for (int i = 0; i < build->count; i++) {
         int parent = build->nodes[i].parent - 1;
-        bool bitmap = parent != PLAN_NONE && !build->work[i].separate &&
-                      is_type(build, parent, "Bitmap Heap Scan") &&
-                      !strncmp(build->nodes[i].raw_type, "Bitmap", 6);
-        bool part = parent != PLAN_NONE && !strncmp(build->nodes[parent].raw_type, "Bitmap", 6) &&
-                    !is_type(build, parent, "Bitmap Heap Scan");
-        timing->factor[i] = bitmap ? waiting_factor(build, parent, i) : part ? timing->factor[parent] : 1;
+        bool below = parent != PLAN_NONE && !build->work[i].separate;
+        timing->factor[i] = 1;
+        if (below && is_type(build, parent, "Bitmap Heap Scan"))
+            timing->factor[i] = waiting_factor(build, timing, parent, i);
+        else if (below && (is_type(build, parent, "BitmapAnd") || is_type(build, parent, "BitmapOr")))
+            timing->factor[i] = timing->factor[parent];
         timing->spent[i] = known(build->nodes[i].total_ms) * timing->factor[i];
-        timing->ratio[i] = 1;
         timing->scale[i] = NAN;
         timing->consumer[i] = PLAN_NONE;
     }
@@ -108,16 +118,9 @@ static void subtract_children(struct plan_build *build, struct timing *timing)
 {
     for (int i = 0; i < build->count; i++) {
         timing->rest[i] = timing->spent[i];
-        for (int c = build->work[i].first_child; c != PLAN_NONE; c = build->work[c].next_sibling) {
-            if (build->work[c].separate)
-                continue;
-            double spent = timing->spent[c];
-            if (build->work[i].gathers) {
-                spent = wall_of(build, i, c, spent);
-                timing->ratio[i] = timing->spent[c] > 0 ? spent / timing->spent[c] : 1;
-            }
-            timing->rest[i] -= spent;
-        }
+        for (int c = build->work[i].first_child; c != PLAN_NONE; c = build->work[c].next_sibling)
+            if (!build->work[c].separate)
+                timing->rest[i] -= timing->spent[c] * timing->ratio[i];
     }
 }
 
@@ -258,11 +261,26 @@ static double scale_of(const struct plan_build *build, struct timing *timing, in
     return timing->scale[i] = top == PLAN_NONE ? scale : scale * timing->scale[top];
 }
 
+/* Half a microsecond for each loop of the node, of its children and of what was charged to it. */
+static void estimate_errors(struct plan_build *build, const struct timing *timing)
+{
+    for (int i = 0; i < build->count; i++)
+        build->nodes[i].error_ms = build->plan->has_timing ? 0 : NAN;
+    for (int i = 0; i < build->count && build->plan->has_timing; i++) {
+        double error = 0.0005 * known(build->nodes[i].loops);
+        int payer = build->work[i].separate ? timing->consumer[i] : build->nodes[i].parent - 1;
+        build->nodes[i].error_ms += error * timing->scale[i];
+        if (payer != PLAN_NONE)
+            build->nodes[payer].error_ms += error * timing->scale[payer];
+    }
+}
+
 static void finish(struct plan_build *build, const struct timing *timing)
 {
+    estimate_errors(build, timing);
     for (int i = 0; i < build->count; i++) {
         struct plan_node *node = &build->nodes[i];
-        if (isnan(node->total_ms))
+        if (isnan(node->total_ms) || !build->plan->has_timing)
             continue;
         node->wall_ms = timing->spent[i] * timing->scale[i];
         node->self_ms = timing->rest[i] * timing->scale[i];
@@ -283,6 +301,7 @@ void plan_compute_times(struct plan_build *build)
                             .ratio = new_doubles(build),
                             .factor = new_doubles(build),
                             .consumer = plan_must(talloc_zero_array(build->work, int, build->count))};
+    find_ratios(build, &timing);
     spend(build, &timing);
     subtract_children(build, &timing);
     subtract_child_blocks(build);
@@ -291,8 +310,6 @@ void plan_compute_times(struct plan_build *build)
     charge_ctes(build, &timing);
     charge_initplans(build, &timing);
     clamp_blocks(build);
-    if (!build->plan->has_timing)
-        return;
     for (int i = 0; i < build->count; i++)
         scale_of(build, &timing, i, 0);
     finish(build, &timing);
