@@ -209,13 +209,15 @@ static bool read_scalar(struct builder *builder, struct fy_token *value, const s
     const char *text = fy_token_get_text(value, &length);
     enum fy_scalar_style style = fy_token_scalar_style(value);
     bool plain = style == FYSS_PLAIN;
-    struct yaml_node *node = new_node(builder, YAML_SCALAR, mark);
+    /* The mark of a block of lines is somewhere in it: its key says more. */
+    bool block = style == FYSS_LITERAL || style == FYSS_FOLDED;
+    struct yaml_node *node = new_node(builder, YAML_SCALAR, block ? NULL : mark);
     node->plain = plain;
     node->text = must(talloc_strndup(node, text ? text : "", text ? length : 0));
     if (plain && (!*node->text || strcmp(node->text, "~") == 0 || strcasecmp(node->text, "null") == 0))
         node->kind = YAML_NULL;
     /* The mark is behind the opening quote. */
-    if (mark && !plain && style != FYSS_LITERAL && style != FYSS_FOLDED)
+    if (mark && !plain && !block)
         node->column--;
     /* An escape ("\0") must not cut the text short in silence. */
     if (text && memchr(text, 0, length))

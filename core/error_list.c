@@ -57,7 +57,7 @@ bool error_list_at(struct error_list *list, const char *path, int line, int colu
     char where[sizeof((struct error *)NULL)->where];
     size_t room = sizeof where - 1 - strlen(position), length = strlen(path);
     if (length <= room) {
-        snprintf(where, sizeof where, "%s%s", path, position);
+        snprintf(where, sizeof where, "%.*s%s", (int)room, path, position);
     } else {
         const char *tail = path + length - (room - strlen("..."));
         while (((unsigned char)*tail & 0xc0) == 0x80)

@@ -13,6 +13,8 @@
 
 /* Function bodies may quote function bodies; deeper ones are masked whole. */
 #define DEPTH_LIMIT 8
+/* A URI's login is looked for in so many bytes, or "://" in endless repetition would take quadratic time. */
+#define URI_LIMIT 4096
 
 struct span {
     const char *at, *end;
@@ -64,6 +66,13 @@ static void emit_until(struct masker *masker, const char **from, const char *to)
 static void emit_text(struct masker *masker, const char *text)
 {
     emit(masker, text, strlen(text));
+}
+
+/* Two literals without a blank between them would be read as one. */
+static void emit_mask(struct masker *masker)
+{
+    bool touching = masker->used && masker->out[masker->used - 1] == '\'';
+    emit_text(masker, touching ? " '***'" : "'***'");
 }
 
 static bool is_word_byte(char byte)
@@ -197,6 +206,10 @@ static enum found find_value(const char *word_end, const char *end, struct span 
 /* The password in the URI whose "://" stands at `colon`. `cut`: the text may go on behind its end. */
 static bool find_uri_password(const char *colon, const char *end, bool cut, struct span *value)
 {
+    if (end - colon > URI_LIMIT) {
+        end = colon + URI_LIMIT;
+        cut = true;
+    }
     const char *start = colon + 3, *stop = start, *slash = NULL, *first = NULL, *at_sign = NULL;
     for (; stop < end && !is_blank(*stop) && !strchr("'\"<>\\", *stop); stop++) {
         if (!slash && strchr("/?#", *stop))
@@ -337,7 +350,7 @@ static const char *take_literal(struct masker *masker, const char *start, const 
     bool masked = wants_mask(state);
     enum found found = FOUND_NOTHING;
     if (masked) {
-        emit_text(masker, "'***'");
+        emit_mask(masker);
     } else {
         emit(masker, start, (size_t)(quote + 1 - start));
         found = mask_text(masker, quote + 1, stop, !closed);
@@ -357,7 +370,7 @@ static const char *take_dollar(struct masker *masker, const char *at, size_t tag
         stop = end;
     bool masked = wants_mask(state);
     if (masked || masker->depth >= DEPTH_LIMIT) {
-        emit_text(masker, "'***'");
+        emit_mask(masker);
     } else {
         bool statements = memchr(body, ';', (size_t)(stop - body)) != NULL;
         emit(masker, at, tag);
@@ -488,13 +501,6 @@ static void mask_sql(struct masker *masker, const char *at, const char *end, str
         at = take_token(masker, at, end, &state);
 }
 
-static char *finish(struct masker *masker)
-{
-    emit(masker, "", 1);
-    talloc_set_name_const(masker->out, masker->out);
-    return masker->out;
-}
-
 static char *plain_copy(const void *context, const char *text)
 {
     char *copy = talloc_strdup(context, text);
@@ -503,20 +509,38 @@ static char *plain_copy(const void *context, const char *text)
     return copy;
 }
 
+/* One masking may bring forth another in text that is no SQL at all: repeated until nothing changes, so that
+ * a masked text can be masked again without harm. What never settles is shown as nothing. */
+static char *mask_until_settled(const void *context, const char *text, bool sql)
+{
+    const char *from = text;
+    char *before = NULL;
+    for (int i = 0; i < 8; i++) {
+        struct masker masker = {.context = context};
+        if (sql)
+            mask_sql(&masker, from, from + strlen(from), (struct state){0});
+        else
+            mask_text(&masker, from, from + strlen(from), false);
+        emit(&masker, "", 1);
+        bool settled = strcmp(masker.out, from) == 0;
+        talloc_free(before);
+        before = masker.out;
+        from = before;
+        if (settled) {
+            talloc_set_name_const(before, before);
+            return before;
+        }
+    }
+    talloc_free(before);
+    return plain_copy(context, "***");
+}
+
 char *secret_mask_statement(const void *context, const char *sql)
 {
-    if (!may_hold_secret(sql))
-        return plain_copy(context, sql);
-    struct masker masker = {.context = context};
-    mask_sql(&masker, sql, sql + strlen(sql), (struct state){0});
-    return finish(&masker);
+    return may_hold_secret(sql) ? mask_until_settled(context, sql, true) : plain_copy(context, sql);
 }
 
 char *secret_mask_dsn(const void *context, const char *dsn)
 {
-    if (!may_hold_secret(dsn))
-        return plain_copy(context, dsn);
-    struct masker masker = {.context = context};
-    mask_text(&masker, dsn, dsn + strlen(dsn), false);
-    return finish(&masker);
+    return may_hold_secret(dsn) ? mask_until_settled(context, dsn, false) : plain_copy(context, dsn);
 }

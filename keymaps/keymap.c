@@ -104,32 +104,35 @@ static char *format_keys(char *buffer, size_t size, const struct binding *bindin
     return buffer;
 }
 
-/* The context as it stands in a table of ours, or NULL after an error. */
+static bool complain_context(struct loader *loader, const char *word)
+{
+    size_t count = 0;
+    const char **names = must(talloc_array(NULL, const char *, COUNT(fixed_contexts) + loader->action_count));
+    for (size_t i = 0; i < COUNT(fixed_contexts); i++)
+        names[count++] = fixed_contexts[i];
+    for (size_t i = 0; i < loader->action_count; i++)
+        names[count++] =
+            must(talloc_strndup(names, loader->actions[i]->id, strcspn(loader->actions[i]->id, ".")));
+    const char *near = suggest_word(word, names, count);
+    char todo[128] = "Use global, table, text, dialog, prompt or the name of a panel or view";
+    if (near)
+        snprintf(todo, sizeof todo, "Did you mean %s?", near);
+    talloc_free(names);
+    return complain(loader, word, todo, "unknown context");
+}
+
+/* The context as a text that lives as long as the map, or NULL after an error. */
 static const char *find_context(struct loader *loader, const char *word)
 {
-    size_t length = strlen(word), known = 0;
-    const char **names = must(talloc_array(NULL, const char *, COUNT(fixed_contexts) + loader->action_count));
-    const char *found = NULL;
+    size_t length = strlen(word);
     for (size_t i = 0; i < COUNT(fixed_contexts); i++)
-        names[known++] = fixed_contexts[i];
-    for (size_t i = 0; i < loader->action_count; i++) {
-        const char *id = loader->actions[i]->id;
-        if (strncmp(id, word, length) == 0 && id[length] == '.')
-            found = must(talloc_strdup(loader->map, word));
-        names[known++] = must(talloc_strndup(names, id, strcspn(id, ".")));
-    }
-    for (size_t i = 0; !found && i < COUNT(fixed_contexts); i++)
         if (strcmp(fixed_contexts[i], word) == 0)
-            found = fixed_contexts[i];
-    if (!found) {
-        const char *near = suggest_word(word, names, known);
-        char todo[128] = "Use global, table, text, dialog, prompt or the name of a panel or view";
-        if (near)
-            snprintf(todo, sizeof todo, "Did you mean %s?", near);
-        complain(loader, word, todo, "unknown context");
-    }
-    talloc_free(names);
-    return found;
+            return fixed_contexts[i];
+    for (size_t i = 0; i < loader->action_count; i++)
+        if (strncmp(loader->actions[i]->id, word, length) == 0 && loader->actions[i]->id[length] == '.')
+            return must(talloc_strdup(loader->map, word));
+    complain_context(loader, word);
+    return NULL;
 }
 
 static const struct action *find_action(struct loader *loader, const char *word)
@@ -342,26 +345,26 @@ static void apply_layer(struct loader *loader)
 }
 
 /* The file as a talloc string; NULL when there is none, or after an error. */
-static char *read_file(const struct loader *loader, const char *path, size_t *length)
+static char *read_file(const void *context, const char *path, size_t *length, struct error_list *errors)
 {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
-            error_list_at(loader->errors, path, 0, 0, "cannot read it", NULL, "%s", strerror(errno));
+            error_list_at(errors, path, 0, 0, "cannot read it", NULL, "%s", strerror(errno));
         return NULL;
     }
     char *text = NULL;
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        error_list_at(loader->errors, path, 0, 0, "cannot read it", "Name a keymap file", "it is not a file");
+        error_list_at(errors, path, 0, 0, "cannot read it", "Name a keymap file", "it is not a file");
     } else {
-        text = must(talloc_size(loader->map, FILE_SIZE_MAX + 1));
+        text = must(talloc_size(context, FILE_SIZE_MAX + 1));
         ssize_t got;
         *length = 0;
         while (*length <= FILE_SIZE_MAX && (got = read(fd, text + *length, FILE_SIZE_MAX + 1 - *length)) > 0)
             *length += (size_t)got;
         if (*length > FILE_SIZE_MAX) {
-            error_list_at(loader->errors, path, 0, 0, "cannot read it", "Name a keymap file",
+            error_list_at(errors, path, 0, 0, "cannot read it", "Name a keymap file",
                           "it is larger than 64 kB");
             TALLOC_FREE(text);
         }
@@ -376,38 +379,56 @@ static void load_builtin(struct loader *loader, const struct builtin *builtin)
     apply_layer(loader);
 }
 
-struct keymap *keymap_load(const void *context, const char *base, const char *user_path,
-                           const struct action *const *actions, size_t action_count,
-                           struct error_list *errors)
+static void load_layers(struct loader *loader, const char *base, const char *path, const char *text,
+                        size_t length)
 {
-    struct keymap *map = must(talloc_zero(context, struct keymap));
-    struct loader loader = {.map = map, .actions = actions, .action_count = action_count, .errors = errors};
-    size_t before = errors->count + errors->dropped, length = 0;
+    struct keymap *map = loader->map;
     /* The user's file is read first, because it may choose what it goes on top of. */
-    char *text = user_path ? read_file(&loader, user_path, &length) : NULL;
-    loader.is_users = true;
+    loader->is_users = true;
     if (text)
-        read_text(&loader, user_path, text, length);
-    struct bindings users = loader.layer;
-    loader.is_users = false;
-    map->base = base ? base : loader.chosen ? loader.chosen : "default";
+        read_text(loader, path, text, length);
+    struct bindings users = loader->layer;
+    loader->is_users = false;
+    map->base = base ? base : loader->chosen ? loader->chosen : "default";
     const struct builtin *found = NULL;
     for (size_t i = 0; i < COUNT(builtins); i++)
         if (strcmp(builtins[i].name, map->base) == 0)
             found = &builtins[i];
-    load_builtin(&loader, &builtins[0]);
+    load_builtin(loader, &builtins[0]);
     if (!found)
-        error_list_set(errors, ERROR_USAGE, NULL, "unknown keymap", "It is one of default, vim and emacs",
-                       "there is no built-in keymap \"%s\"", map->base);
+        error_list_set(loader->errors, ERROR_USAGE, NULL, "unknown keymap",
+                       "It is one of default, vim and emacs", "there is no built-in keymap \"%s\"",
+                       map->base);
     else if (found != &builtins[0])
-        load_builtin(&loader, found);
+        load_builtin(loader, found);
     if (found)
         map->base = found->name;
-    if (text) {
-        loader.path = user_path;
-        loader.layer = users;
-        apply_layer(&loader);
-    }
+    loader->path = path;
+    loader->layer = users;
+    apply_layer(loader);
+}
+
+struct keymap *keymap_parse(const void *context, const char *base, const char *path, const char *text,
+                            size_t length, const struct action *const *actions, size_t action_count,
+                            struct error_list *errors)
+{
+    struct keymap *map = must(talloc_zero(context, struct keymap));
+    struct loader loader = {.map = map, .actions = actions, .action_count = action_count, .errors = errors};
+    size_t before = errors->count + errors->dropped;
+    load_layers(&loader, base, path, text, length);
+    if (errors->count + errors->dropped > before)
+        TALLOC_FREE(map);
+    return map;
+}
+
+struct keymap *keymap_load(const void *context, const char *base, const char *user_path,
+                           const struct action *const *actions, size_t action_count,
+                           struct error_list *errors)
+{
+    size_t before = errors->count + errors->dropped, length = 0;
+    char *text = user_path ? read_file(NULL, user_path, &length, errors) : NULL;
+    struct keymap *map = keymap_parse(context, base, user_path, text, length, actions, action_count, errors);
+    talloc_free(text);
     if (errors->count + errors->dropped > before)
         TALLOC_FREE(map);
     return map;

@@ -98,6 +98,10 @@ static size_t print_errors(const struct error_list *errors)
 static size_t check_one(const char *name)
 {
     struct error_list *errors = error_list_new(NULL);
+    /* "config check prod.yaml" means the file right here; -e never reads one that happens to lie around. */
+    const char *dot = strrchr(name, '.');
+    if (!strchr(name, '/') && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0))
+        name = talloc_asprintf(errors, "./%s", name);
     struct environment *environment = environment_load(errors, name, errors);
     if (environment)
         print_environment(environment);

@@ -22,7 +22,8 @@ static int set_up(void **state)
 {
     struct fixture *f = talloc_zero(NULL, struct fixture);
     f->errors = error_list_new(f);
-    f->folder = talloc_strdup(f, "/tmp/test_environment.XXXXXX");
+    const char *temporary = getenv("TMPDIR");
+    f->folder = talloc_asprintf(f, "%s/test_environment.XXXXXX", temporary ? temporary : "/tmp");
     if (!mkdtemp(f->folder))
         return -1;
     f->files = talloc_asprintf(f, "%s/signalbox", f->folder);
@@ -475,7 +476,7 @@ static void test_bytes_that_are_no_text(void **state)
         "without invisible characters\n");
     assert_refused(
         f, "postgres:\n  main:\n    watch: |\n      host=db1\n      password=x\n",
-        "x.yaml:4:1: postgres.main.watch: control or invisible characters in it. Write it on one line, "
+        "x.yaml:3:5: postgres.main.watch: control or invisible characters in it. Write it on one line, "
         "without invisible characters\n");
 }
 

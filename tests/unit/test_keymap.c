@@ -8,6 +8,7 @@
 
 #include "keymaps/general_actions.h"
 #include "keymaps/keymap.h"
+#include "tests/stand_ins.h"
 #include "tests/unit/unit.h"
 
 static const struct action panel_actions[] = {
@@ -15,8 +16,6 @@ static const struct action panel_actions[] = {
     {"queries.end", "end", "end", "cancel or end", HAZARD_DESTROY, NEED_ROW | NEED_ACT},
     {"tiny.poke", NULL, NULL, "an action of a new panel", HAZARD_LOOK, 0},
 };
-
-extern const char default_keymap[], vim_keymap[], emacs_keymap[];
 
 struct fixture {
     void *context;
@@ -26,48 +25,15 @@ struct fixture {
     char *path;
 };
 
-static bool is_known(const struct fixture *f, const char *id)
-{
-    for (size_t i = 0; i < f->count; i++)
-        if (strcmp(f->actions[i]->id, id) == 0)
-            return true;
-    return false;
-}
-
-/* The built-in files name actions of panels too, which this test does not link: stand-ins for them. */
-static void add_stand_ins(struct fixture *f, const char *keymap)
-{
-    char *copy = talloc_strdup(f, keymap), *rest = NULL;
-    for (char *line = strtok_r(copy, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        line[strcspn(line, "#")] = '\0';
-        for (size_t end = strlen(line); end && line[end - 1] == ' ';)
-            line[--end] = '\0';
-        const char *space = strrchr(line, ' ');
-        if (!space || !strchr(space, '.') || is_known(f, space + 1))
-            continue;
-        struct action *action = talloc_zero(f, struct action);
-        *action = (struct action){.id = space + 1, .help = "stand-in"};
-        f->actions = talloc_realloc(f, f->actions, const struct action *, f->count + 1);
-        f->actions[f->count++] = action;
-    }
-}
-
 static int set_up(void **state)
 {
     struct fixture *f = talloc_zero(NULL, struct fixture);
-    size_t general;
-    const struct action *table = general_actions(&general);
-    f->context = f;
-    f->actions = talloc_array(f, const struct action *, general + 3);
-    for (size_t i = 0; i < general; i++)
-        f->actions[f->count++] = &table[i];
-    for (size_t i = 0; i < 3; i++)
-        f->actions[f->count++] = &panel_actions[i];
-    add_stand_ins(f, default_keymap);
-    add_stand_ins(f, vim_keymap);
-    add_stand_ins(f, emacs_keymap);
+    struct stand_ins *all = stand_ins_new(f, panel_actions, sizeof panel_actions / sizeof *panel_actions);
+    f->actions = all->actions;
+    f->count = all->count;
     f->errors = error_list_new(f);
-    f->path = talloc_strdup(f, "/tmp/test_keymap.XXXXXX");
+    const char *temporary = getenv("TMPDIR");
+    f->path = talloc_asprintf(f, "%s/test_keymap.XXXXXX", temporary ? temporary : "/tmp");
     int fd = mkstemp(f->path);
     if (fd < 0)
         return -1;

@@ -1,10 +1,10 @@
 /* The names of keys. */
+#include "core/keycode.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <wchar.h>
 #include <wctype.h>
-
-#include "keymaps/keymap.h"
 
 /* The first name of a key is the one that is written; the others are taken too. */
 static const struct key_name {
