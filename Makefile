@@ -100,6 +100,10 @@ $(foreach l,e2e screen servers,$(eval $(call OUTER_RULE,$(l))))
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(OUTER_TESTS) $(if $(wildcard main.c),$(OUT)/signalbox)
 
+# Screens for the documentation, taken from real runs.
+$(OUT)/picture: $(OUT)/tools/picture.o $(HARNESS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lvterm -lutil
+
 .PHONY: test
 test:
 	@if [ -x tools/packages ]; then tools/packages build test; fi

@@ -88,8 +88,9 @@ static void cluster_script(const struct cluster *c, const char *verb, const char
  * holds a lock that tests/run waits for before it removes the temporary folder. */
 static void cluster_start_keeper(struct cluster *c)
 {
-    static const char script[] = "exec 9>>\"$(dirname \"$2\")/keepers.lock\"; flock -s 9; read -r end; "
-                                 "exec \"$1\" stop \"$2\" >/dev/null";
+    static const char script[] = "lock=$(dirname \"$2\")/keepers.lock; "
+                                 "if [ -e \"$lock\" ]; then exec 9>>\"$lock\"; flock -s 9; fi; "
+                                 "read -r end; exec \"$1\" stop \"$2\"";
     int pipe_ends[2];
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
         abort();

@@ -76,7 +76,7 @@ const char *terminal_home(const struct terminal *t);
 pid_t terminal_pid(const struct terminal *t);
 
 /* Sends one key: a character ("j", "é"), a name (Enter Esc Tab Space Backspace Delete Insert Up Down Left
- * Right Home End PageUp PageDown F1..F12), either with C- M- S- before it, "text:hello" (each character),
+ * Right Home End PgUp PgDn F1..F12), either with C- M- S- before it, "text:hello" (each character),
  * "paste:hello" (bracketed when the program asked for it) or "bytes:..." (as they are). False for an unknown
  * name. Honours application cursor mode. After Esc, the next key waits for TERMINAL_ESCAPE_GAP_MS, as fingers
  * do, or the program could not tell it from Alt. */

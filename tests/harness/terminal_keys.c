@@ -28,7 +28,9 @@ static const struct {
     {"PgUp", VTERM_KEY_PAGEUP},
     {"PgDn", VTERM_KEY_PAGEDOWN},
     {"Escape", VTERM_KEY_ESCAPE},
-    {"BackTab", VTERM_KEY_NONE},
+    {"BackSpace", VTERM_KEY_BACKSPACE},
+    {"Del", VTERM_KEY_DEL},
+    {"Ins", VTERM_KEY_INS},
 };
 
 /* Decodes one character; 0 when the text is not exactly one. */
@@ -71,12 +73,8 @@ static bool terminal_type_named(struct terminal *t, const char *name, VTermModif
         terminal_type_character(t, " ", 1, modifier);
         return true;
     }
-    if (strcmp(name, "BackTab") == 0) {
-        vterm_keyboard_key(t->vterm, VTERM_KEY_TAB, VTERM_MOD_SHIFT);
-        return true;
-    }
     for (size_t i = 0; i < sizeof terminal_names / sizeof *terminal_names; i++) {
-        if (strcmp(terminal_names[i].name, name) == 0 && terminal_names[i].key != VTERM_KEY_NONE) {
+        if (strcmp(terminal_names[i].name, name) == 0) {
             vterm_keyboard_key(t->vterm, terminal_names[i].key, modifier);
             return true;
         }
