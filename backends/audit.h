@@ -17,7 +17,8 @@ struct audit;
 
 /* What is on record. Texts are borrowed for the call; NULL is left out. Secrets are masked by audit_write. */
 struct audit_entry {
-    const char *event;  /* "before", "after", "unlock", "lock", "break-glass", "measure", "refused" */
+    const char *event;  /* "before", "after", "unlock", "lock", "break-glass", "measure", "refused";
+                           the log itself adds "torn" and "damaged" */
     const char *change; /* id that ties before and after: unique in the environment */
     const char *server;
     const char *hazard;
@@ -33,7 +34,7 @@ struct audit_entry {
 /* Opens the log of `environment` in the state folder (made when missing, mode 0700/0600). `directory` NULL:
  * the user's state folder. Never fails: a log that cannot be opened shows at the first write. */
 struct audit *audit_new(struct loop *loop, const char *environment, const char *directory);
-/* Waits at most 2 s for what is queued. */
+/* Waits at most 2 s for what is queued; no `done` is called any more. NULL is allowed. */
 void audit_free(struct audit *audit);
 
 enum audit_place { AUDIT_NOWHERE, AUDIT_FILE, AUDIT_JOURNAL };
@@ -67,10 +68,12 @@ struct audit_verdict {
     uint64_t records;
     uint64_t first_bad;  /* line number; 0 when sound */
     char head[65];       /* hash of the last record: keep it elsewhere to notice a cut tail */
-    uint64_t unfinished; /* "before" without "after": outcome unknown */
+    uint64_t unfinished; /* "before" without "after": outcome unknown (or still being sent) */
+    uint64_t torn;       /* lines that a crash left unfinished and that the chain has since sealed */
     char problem[256];
 };
-/* Walks the chain. `expected_head` may be NULL. False only when the file cannot be read. */
+/* Walks the chain. `expected_head` (NULL: none) is a head that was kept: some record must have that hash.
+ * False only when the file cannot be read. */
 bool audit_verify(const char *environment, const char *directory, const char *expected_head,
                   struct audit_verdict *verdict, struct error *error);
 
