@@ -110,6 +110,18 @@ test:
 	@tests/run
 .PRECIOUS: $(OUT)/tests/unit/%.o $(OUT)/tests/e2e/%.o $(OUT)/tests/screen/%.o $(OUT)/tests/servers/%.o
 
+# The application of the demo platform: only libpq.
+build/release/demo-workload: demo/workload.c | $(OUT)/libraries-found
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -std=c11 $(WARNINGS) -O2 -g -o $@ $< $(shell pkg-config --libs libpq) -lpthread
+
+# Two steps, because the libraries are looked for when make reads this file.
+.PHONY: demo
+demo:
+	@tools/packages build demo
+	@$(MAKE) --no-print-directory signalbox build/release/demo-workload
+	@demo/run
+
 .PHONY: clean
 clean:
 	rm -rf build signalbox compile_commands.json
