@@ -11,7 +11,8 @@
 struct loop;
 
 struct loop *loop_new(void);
-/* Stops the workers (those that hang in the network are left behind, detached) and frees the loop. */
+/* Stops the workers (those that hang in the network are left behind, detached) and frees the loop. `done` is
+ * not called any more: jobs that were not finished are lost with what they hold. */
 void loop_free(struct loop *loop);
 struct ev_loop *loop_ev(struct loop *loop);
 

@@ -203,10 +203,14 @@ static enum found find_value(const char *word_end, const char *end, struct span 
     return value->at < value->end ? FOUND_VALUE : FOUND_NOTHING;
 }
 
-/* The password in the URI whose "://" stands at `colon`. `cut`: the text may go on behind its end. */
-static bool find_uri_password(const char *colon, const char *end, bool cut, struct span *value)
+/* The password in the URI whose "://" stands at `colon`. `cut`: the text may go on behind its end. *next is
+ * where to look for the next one: a word without any @ is looked at once. */
+static bool find_uri_password(const char *colon, const char *end, bool cut, struct span *value,
+                              const char **next)
 {
-    if (end - colon > URI_LIMIT) {
+    *next = colon + 3;
+    bool limited = end - colon > URI_LIMIT;
+    if (limited) {
         end = colon + URI_LIMIT;
         cut = true;
     }
@@ -220,6 +224,8 @@ static bool find_uri_password(const char *colon, const char *end, bool cut, stru
         if (*stop == '@' && first && (!slash || !at_sign))
             at_sign = stop;
     }
+    if ((limited || stop < end) && !memchr(start, '@', (size_t)(stop - start)))
+        *next = stop < end ? stop : colon + URI_LIMIT / 2;
     if (!first)
         return false;
     const char *digits = first + 1;
@@ -245,9 +251,10 @@ static enum found mask_text(struct masker *masker, const char *text, const char 
     const char *uri = memmem(at, (size_t)(end - at), "://", 3);
     while (word || uri) {
         struct span value = {0};
+        const char *uri_next = at;
         if (uri && (!word || uri < word)) {
             at = uri + 3;
-            if (find_uri_password(uri, end, cut, &value)) {
+            if (find_uri_password(uri, end, cut, &value, &uri_next)) {
                 emit_until(masker, &from, value.at);
                 emit_text(masker, "***");
                 from = at = value.end;
@@ -269,8 +276,9 @@ static enum found mask_text(struct masker *masker, const char *text, const char 
         }
         if (word && word < at)
             word = find_secret_word(at, end, &length);
+        uri_next = uri_next > at ? uri_next : at;
         if (uri && uri < at)
-            uri = memmem(at, (size_t)(end - at), "://", 3);
+            uri = memmem(uri_next, (size_t)(end - uri_next), "://", 3);
     }
     emit_until(masker, &from, end);
     return last;

@@ -210,7 +210,9 @@ static size_t copy_safe(char *buffer, size_t size, const char *text, size_t leng
             walk = (struct walk){.base = ' ', .last = ' '};
             pending = false;
         }
-        size_t run = plain_run(text + i, length - i);
+        /* Folding uses a run up to its first space only: looking far ahead would take quadratic time. */
+        size_t ahead = fold && length - i > 64 ? 64 : length - i;
+        size_t run = plain_run(text + i, ahead);
         if (run && fold) {
             const char *space = memchr(text + i, ' ', run);
             run = space ? (size_t)(space - (text + i)) : run;

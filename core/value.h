@@ -102,10 +102,14 @@ struct column {
     const char *(*absent)(const void *context);
 };
 
-/* Orders two values: blanks and unknowns last whatever the direction is decided by the caller. <0, 0, >0. */
+/* Orders two values: <0, 0, >0. Numbers by their exact value, texts without case and with runs of digits by
+ * their number (tenant_9, tenant_10). "Never" is larger than every value, then come unknown (NaN too) and
+ * blank (an empty list too): a caller that sorts downwards keeps unknowns and blanks last itself. */
 int value_compare(struct value a, struct value b);
 
-/* The value as the screen shows it, unit and ≈ included, made safe. Returns buffer. */
+/* The value as the screen shows it, unit, ≈ and the ! of warnings included, made safe. A time of another day
+ * is shown with its day ("20 Nov 14:05"), beyond half a year as a date. `column` may be NULL. Returns buffer.
+ */
 char *value_format(char *buffer, size_t size, const struct column *column, struct value value);
 
 #endif
