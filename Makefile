@@ -23,6 +23,9 @@ ifeq ($(BUILD),asan)
 CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LDFLAGS += -fsanitize=address,undefined
 endif
+ifeq ($(BUILD),fuzz)
+CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+endif
 ifdef WERROR
 WARNINGS += -Werror
 endif
@@ -121,6 +124,23 @@ demo:
 	@tools/packages build demo
 	@$(MAKE) --no-print-directory signalbox build/release/demo-workload
 	@demo/run
+
+# Each tests/fuzz/fuzz_NAME.c starts from tests/fuzz/seeds/NAME and tests/data/NAMEs; what it learns stays in build/fuzz.
+FUZZ_SECONDS ?= 30
+FUZZERS := $(patsubst tests/fuzz/%.c,build/fuzz/bin/%,$(wildcard tests/fuzz/fuzz_*.c))
+build/fuzz/bin/%: build/fuzz/tests/fuzz/%.o build/fuzz/libsignalbox.a
+	@mkdir -p $(@D)
+	clang -g -fsanitize=fuzzer,address,undefined -o $@ $^ $(LDLIBS)
+.PHONY: fuzz
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=fuzz CC=clang $(FUZZERS)
+	@for program in $(FUZZERS); do \
+	  name=$${program##*/fuzz_}; corpus=build/fuzz/corpus/$$name; seeds=; mkdir -p $$corpus build/fuzz/found; \
+	  for folder in tests/fuzz/seeds/$$name tests/data/$${name}s; do [ -d $$folder ] && seeds="$$seeds $$folder"; done; \
+	  echo "fuzz $$name: $(FUZZ_SECONDS) s"; \
+	  LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 $$program -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
+	    $$corpus $$seeds || exit 1; done
 
 .PHONY: clean
 clean:
