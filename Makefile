@@ -107,6 +107,12 @@ test-programs: $(UNIT_TESTS) $(OUTER_TESTS) $(if $(wildcard main.c),$(OUT)/signa
 $(OUT)/picture: $(OUT)/tools/picture.o $(HARNESS)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lvterm -lutil
 
+.PHONY: picture
+picture:
+	@tools/packages build test
+	@$(MAKE) --no-print-directory signalbox build/release/picture build/release/demo-workload
+	@tools/pictures
+
 .PHONY: test
 test:
 	@if [ -x tools/packages ]; then tools/packages build test; fi

@@ -8,6 +8,8 @@
 
 #include "tests/harness/check.h"
 #include "tests/harness/cmocka.h"
+#include "tests/harness/golden.h"
+#include "tests/harness/svg.h"
 
 #define ARGV(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -130,14 +132,15 @@ static void hears_title_clipboard_bell_and_modes(void **state)
 static void sees_the_alternate_screen_come_and_go(void **state)
 {
     (void)state;
-    struct terminal *t = shell("echo before; less /etc/services /etc/passwd; echo after; read x");
-    terminal_wait(t, 5, "tcpmux");
+    struct terminal *t =
+        shell("echo before; printf '\\033[?1049h\\033[Hinside'; read x; printf '\\033[?1049l'; "
+              "echo after; read x");
+    terminal_wait(t, 5, "inside");
     assert_true(terminal_alternate(t));
     terminal_expect_no(t, "before");
-    terminal_keys(t, "G");
-    terminal_wait_gone(t, 5, "tcpmux");
-    terminal_keys(t, "q");
+    terminal_keys(t, "Enter");
     terminal_wait(t, 5, "before\nafter");
+    terminal_expect_no(t, "inside");
     assert_false(terminal_alternate(t));
     terminal_end(t);
 }
@@ -270,8 +273,123 @@ static void clicks_where_the_program_asked_for_it(void **state)
     terminal_end(t);
 }
 
-int main(void)
+static void draws_the_screen_as_svg(void **state)
 {
+    (void)state;
+    struct terminal *t =
+        shell("printf 'a <b> & c\\n\\033[7mturned\\033[0m \\342\\224\\200 \\033[38;2;1;2;3mrgb'; read x");
+    terminal_wait(t, 5, "rgb");
+    char *picture;
+    size_t length;
+    FILE *out = open_memstream(&picture, &length);
+    svg_write(out, t, "a \"label\"");
+    fclose(out);
+    assert_non_null(strstr(picture, ">a &lt;b&gt; &amp; c</text>"));
+    assert_non_null(strstr(picture, "fill=\"#010203\">rgb</text>"));
+    assert_non_null(strstr(picture, "aria-label=\"a label\""));
+    assert_null(strstr(picture, "\342\224\200")); /* a line is drawn, not written */
+    assert_string_equal(picture + length - strlen("</svg>\n"), "</svg>\n");
+    free(picture);
+    terminal_end(t);
+}
+
+/* ── The program runs itself to see its own checks fail ────────────────────────────────────────────────────
+ */
+
+static struct terminal *itself(const char *part)
+{
+    return terminal_start(ARGV("/proc/self/exe", part), NULL, 50, 100, NULL);
+}
+
+static void part_golden_same(void **state)
+{
+    (void)state;
+    golden_check("harness", "one\ntwo\n");
+}
+
+static void part_golden_differs(void **state)
+{
+    (void)state;
+    golden_check("harness", "one\nTWO\n");
+}
+
+static void part_wait_fails(void **state)
+{
+    (void)state;
+    struct terminal *t = shell("echo something else; read x");
+    terminal_wait(t, 5, "something else");
+    terminal_wait(t, 0.05, "never shown");
+}
+
+static void part_reads_freed_memory(void **state)
+{
+    (void)state;
+    char *volatile bytes = malloc(8);
+    free(bytes);
+    assert_int_equal(bytes[0], bytes[1]);
+}
+
+static int run_part(const char *name)
+{
+    static const struct CMUnitTest parts[] = {
+        cmocka_unit_test(part_golden_same),
+        cmocka_unit_test(part_golden_differs),
+        cmocka_unit_test(part_wait_fails),
+        cmocka_unit_test(part_reads_freed_memory),
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (strcmp(parts[i].name, name) == 0) {
+            struct CMUnitTest one[] = {parts[i]};
+            return cmocka_run_group_tests_name(name, one, NULL, NULL);
+        }
+    }
+    return 100;
+}
+
+static void compares_golden_screens(void **state)
+{
+    (void)state;
+    struct terminal *t = itself("part_golden_same");
+    terminal_expect_exit(t, 10, 0);
+    terminal_end(t);
+    t = itself("part_golden_differs");
+    terminal_expect_exit(t, 10, 1);
+    terminal_expect(t, "  1 - two\n  1 + TWO\n");
+    terminal_expect_no(t, "- one");
+    terminal_end(t);
+}
+
+static void fails_with_the_screen(void **state)
+{
+    (void)state;
+    struct terminal *t = itself("part_wait_fails");
+    terminal_expect_exit(t, 10, 1);
+    terminal_expect(t, "expected the screen to show \"never shown\" within 0.05 s\nscreen 80x24");
+    terminal_expect(t, "\n  0|something else\n");
+    terminal_expect(t, "test_harness.c:");
+    terminal_end(t);
+}
+
+static void catches_what_a_sanitizer_reports(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    struct terminal *t = itself("part_reads_freed_memory");
+    assert_int_not_equal(terminal_wait_exit(t, 20), 0);
+    char *report = terminal_sanitizer_report(t);
+    assert_non_null(report);
+    assert_non_null(strstr(report, "heap-use-after-free"));
+    free(report);
+    terminal_free(t);
+#else
+    skip();
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2)
+        return run_part(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shows_what_is_typed),
         cmocka_unit_test(sends_keys_as_xterm_does),
@@ -288,6 +406,10 @@ int main(void)
         cmocka_unit_test(gives_a_clean_environment),
         cmocka_unit_test(stops_and_resumes_under_a_shell),
         cmocka_unit_test(clicks_where_the_program_asked_for_it),
+        cmocka_unit_test(draws_the_screen_as_svg),
+        cmocka_unit_test(compares_golden_screens),
+        cmocka_unit_test(fails_with_the_screen),
+        cmocka_unit_test(catches_what_a_sanitizer_reports),
     };
     return cmocka_run_group_tests_name("harness", tests, NULL, NULL);
 }
