@@ -210,6 +210,11 @@ static void terminal_exec(const char *path, const char *const argv[], char **env
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(127);
+    struct termios mode;
+    if (tcgetattr(0, &mode) == 0) {
+        mode.c_iflag |= IUTF8;
+        tcsetattr(0, TCSANOW, &mode);
+    }
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     execve(path, (char *const *)argv, environment);
     dprintf(2, "%s cannot be executed: %s\r\n", path, strerror(errno));
@@ -253,11 +258,6 @@ struct terminal *terminal_start(const char *const argv[], const char *const env[
     terminal_await_exec(started);
     fcntl(t->master, F_SETFL, O_NONBLOCK);
     fcntl(t->master, F_SETFD, FD_CLOEXEC);
-    struct termios mode;
-    if (tcgetattr(t->master, &mode) == 0) {
-        mode.c_iflag |= IUTF8;
-        tcsetattr(t->master, TCSANOW, &mode);
-    }
     t->ended = (int)syscall(SYS_pidfd_open, t->pid, 0);
     if (t->ended < 0)
         terminal_die("pidfd_open");
