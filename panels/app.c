@@ -1,0 +1,100 @@
+#include "panels/app.h"
+
+#include <string.h>
+#include <talloc.h>
+
+static void server_changed(void *data)
+{
+    struct app *app = data;
+    if (app->changed)
+        app->changed(app);
+}
+
+/* `act` connections are open exactly as long as the environment is not locked. */
+static void access_changed(void *data, enum access_state state)
+{
+    struct app *app = data;
+    for (size_t i = 0; i < app->server_count; i++) {
+        if (state == ACCESS_LOCKED)
+            pg_server_lock(app->servers[i]);
+        else
+            pg_server_unlock(app->servers[i]);
+    }
+    server_changed(app);
+}
+
+static struct environment *find_environment(struct app *app, struct error_list *errors)
+{
+    const struct options *options = app->options;
+    if (options->postgres_count)
+        return environment_from_dsn(app, options->postgres, options->postgres_count, errors);
+    if (options->environment)
+        return environment_load(app, options->environment, errors);
+    /* The variables are more deliberate than a file that happens to be there. */
+    if (environment_pg_variables_set())
+        return environment_from_pg_variables(app, errors);
+    char *name = environment_choose(app, errors);
+    if (name)
+        return environment_load(app, name, errors);
+    return errors->count ? NULL : environment_from_pg_variables(app, errors);
+}
+
+struct app *app_new(const struct options *options, struct error_list *errors)
+{
+    struct app *app = talloc_zero(NULL, struct app);
+    app->options = options;
+    app->environment = find_environment(app, errors);
+    if (!app->environment) {
+        talloc_free(app);
+        return NULL;
+    }
+    const struct environment *environment = app->environment;
+    if (options->server && !environment_find_server(environment, options->server)) {
+        char names[512] = "";
+        for (size_t i = 0; i < environment->server_count; i++) {
+            strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
+            strncat(names, environment->servers[i].name, sizeof names - strlen(names) - 1);
+        }
+        error_list_set(errors, ERROR_USAGE, environment->name, "no such server", NULL,
+                       "\"%s\" is not one of: %s", options->server, names);
+        talloc_free(app);
+        return NULL;
+    }
+    app->loop = loop_new();
+    app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);
+    for (size_t i = 0; i < environment->server_count; i++)
+        app->servers[app->server_count++] =
+            pg_server_new(app->loop, environment, &environment->servers[i], server_changed, app);
+    app->chosen = options->server ? app_server(app, options->server) : NULL;
+    app->audit = audit_new(app->loop, environment->name, NULL);
+    app->access = access_new(app->loop, environment, app->audit, access_changed, app);
+    if (access_state(app->access) != ACCESS_LOCKED)
+        access_changed(app, access_state(app->access));
+    return app;
+}
+
+void app_free(struct app *app)
+{
+    if (!app)
+        return;
+    app->changed = NULL;
+    access_free(app->access);
+    for (size_t i = 0; i < app->server_count; i++)
+        pg_server_free(app->servers[i]);
+    audit_free(app->audit);
+    loop_free(app->loop);
+    talloc_free(app);
+}
+
+struct pg_server *app_server(const struct app *app, const char *name)
+{
+    for (size_t i = 0; i < app->server_count; i++)
+        if (strcmp(pg_server_name(app->servers[i]), name) == 0)
+            return app->servers[i];
+    return NULL;
+}
+
+bool app_shows(const struct app *app, const struct pg_server *server)
+{
+    return !app->chosen || app->chosen == server;
+}

@@ -1,0 +1,39 @@
+/* What the panels and commands work with: the environment, its servers, the interlocks. Passed down, never
+ * global. */
+#ifndef PANELS_APP_H
+#define PANELS_APP_H
+
+#include "backends/access.h"
+#include "backends/audit.h"
+#include "backends/environment.h"
+#include "backends/postgres/server.h"
+#include "core/loop.h"
+#include "panels/options.h"
+
+struct console;
+
+struct app {
+    struct loop *loop;
+    const struct options *options;
+    struct environment *environment;
+    struct pg_server **servers;
+    size_t server_count;
+    const struct pg_server *chosen; /* the one server that is looked at; NULL: all of them */
+    struct audit *audit;
+    struct access *access;
+    struct console *console;          /* NULL in batch */
+    void (*changed)(struct app *app); /* something that can be seen changed; may be NULL */
+    void *panel_state;                /* the queries panel's own */
+};
+
+/* Finds the environment that the options name (or none does), and makes its servers; nothing connects yet.
+ * NULL with errors. */
+struct app *app_new(const struct options *options, struct error_list *errors);
+void app_free(struct app *app);
+
+/* The server of that name, or NULL. */
+struct pg_server *app_server(const struct app *app, const char *name);
+/* Is this server looked at now? */
+bool app_shows(const struct app *app, const struct pg_server *server);
+
+#endif

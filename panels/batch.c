@@ -1,0 +1,390 @@
+#include "panels/batch.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "core/clock.h"
+#include "core/json.h"
+#include "core/text.h"
+
+enum { SCHEMA_VERSION = 1 };
+
+void batch_print_error(const struct error *error)
+{
+    char text[2048];
+    error_format(error, text, sizeof text);
+    fprintf(stderr, "signalbox: %s\n", text);
+}
+
+struct app *batch_app(const struct options *options)
+{
+    struct error_list *errors = error_list_new(NULL);
+    struct app *app = app_new(options, errors);
+    for (size_t i = 0; i < errors->count; i++)
+        batch_print_error(&errors->items[i]);
+    talloc_free(errors);
+    return app;
+}
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+struct wait {
+    struct loop *loop;
+    bool (*ready)(void *data);
+    void *data;
+    bool answer;
+    ev_timer timer;
+};
+
+static void wait_turn(void *data)
+{
+    struct wait *wait = data;
+    if (!wait->answer && wait->ready && wait->ready(wait->data)) {
+        wait->answer = true;
+        loop_stop(wait->loop);
+    }
+}
+
+static void wait_over(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    (void)ev;
+    (void)events;
+    loop_stop(((struct wait *)timer->data)->loop);
+}
+
+bool batch_wait(struct loop *loop, double seconds, bool (*ready)(void *data), void *data)
+{
+    struct wait wait = {.loop = loop, .ready = ready, .data = data};
+    if (ready && ready(data))
+        return true;
+    ev_timer_init(&wait.timer, wait_over, seconds, 0);
+    wait.timer.data = &wait;
+    ev_now_update(loop_ev(loop));
+    ev_timer_start(loop_ev(loop), &wait.timer);
+    loop_set_turn(loop, wait_turn, &wait);
+    loop_run(loop);
+    loop_set_turn(loop, NULL, NULL);
+    ev_timer_stop(loop_ev(loop), &wait.timer);
+    return wait.answer;
+}
+
+/* --- JSON --------------------------------------------------------------------------------------- */
+
+struct json_object *batch_json_value(const struct column *column, struct value value)
+{
+    char text[32];
+    struct json_object *array;
+    switch (value.kind) {
+    case VALUE_INTEGER:
+        if (column->flags & COLUMN_STRING) {
+            snprintf(text, sizeof text, "%lld", (long long)value.integer);
+            return json_object_new_string(text);
+        }
+        return json_object_new_int64(value.integer);
+    case VALUE_REAL:
+        return column->unit == UNIT_TIME ? json_time(value.real) : json_real(value.real);
+    case VALUE_TEXT:
+        return json_text(value.text);
+    case VALUE_BOOLEAN:
+        return json_object_new_boolean(value.boolean);
+    case VALUE_INTEGERS:
+        array = json_object_new_array();
+        for (size_t i = 0; i < value.integers.count; i++)
+            json_object_array_add(array, json_object_new_int64(value.integers.items[i]));
+        return array;
+    case VALUE_BLANK:
+    case VALUE_UNKNOWN:
+    case VALUE_NEVER:
+        return NULL;
+    }
+    return NULL;
+}
+
+static struct json_object *json_error(const struct error *error)
+{
+    if (error->kind == ERROR_NONE)
+        return NULL;
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(object, "kind", json_text(error_kind_name(error->kind)));
+    const struct {
+        const char *name, *text;
+    } parts[] = {{"where", error->where}, {"what", error->what}, {"why", error->why}, {"todo", error->todo}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        json_object_object_add(object, parts[i].name, parts[i].text[0] ? json_text(parts[i].text) : NULL);
+    return object;
+}
+
+/* Why a source has no rows now: its feed's error, else its connection's. */
+static const struct error *source_error(const struct source *source)
+{
+    return source->feed->error.kind != ERROR_NONE ? &source->feed->error : source->connection_error;
+}
+
+static struct json_object *json_sources(struct app *app, const struct view *view)
+{
+    struct source sources[SOURCES_MAX];
+    size_t count = view->sources ? view->sources(app, sources) : 0;
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *object = json_object_new_object();
+        json_object_object_add(object, "server", json_text(sources[i].server));
+        json_object_object_add(object, "database", json_text(sources[i].database));
+        json_object_object_add(object, "state", json_text(feed_state_name(sources[i].feed->state)));
+        json_object_object_add(object, "taken_at", json_time(sources[i].feed->answered_at));
+        json_object_object_add(object, "error", json_error(source_error(&sources[i])));
+        json_object_array_add(array, object);
+    }
+    return array;
+}
+
+void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel, const struct view *view,
+                      const struct row_list *rows)
+{
+    double since = 0;
+    const char *basis = view->basis ? view->basis(app, &since) : NULL;
+    struct json_object *envelope = json_object_new_object();
+    json_object_object_add(envelope, "schema_version", json_object_new_int(SCHEMA_VERSION));
+    json_object_object_add(envelope, "environment", json_text(app->environment->name));
+    json_object_object_add(envelope, "panel", json_text(panel->id));
+    json_object_object_add(envelope, "view", json_text(view->id));
+    json_object_object_add(envelope, "basis", json_text(basis));
+    json_object_object_add(envelope, "since", json_time(since));
+    json_object_object_add(envelope, "taken_at", json_time(clock_wall()));
+    json_object_object_add(envelope, "sources", json_sources(app, view));
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; i < rows->count; i++) {
+        struct json_object *object = json_object_new_object();
+        for (size_t c = 0; c < view->column_count; c++) {
+            const struct column *column = &view->columns[c];
+            if (!(column->flags & COLUMN_SCREEN))
+                json_object_object_add(object, column->id,
+                                       batch_json_value(column, column->value(rows->rows[i].data)));
+        }
+        json_object_array_add(array, object);
+    }
+    json_object_object_add(envelope, "rows", array);
+    fputs(json_object_to_json_string_ext(envelope, JSON_C_TO_STRING_PLAIN), file);
+    fputc('\n', file);
+    json_object_put(envelope);
+}
+
+/* --- CSV and aligned text ------------------------------------------------------------------------- */
+
+/* The exact value as text; "" for blank and unknown. */
+static char *exact_text(const void *context, const struct column *column, struct value value)
+{
+    if (value.kind == VALUE_TEXT)
+        return column->flags & COLUMN_STATEMENT ? safe_line_new(context, value.text)
+                                                : safe_text_new(context, value.text);
+    struct json_object *object = batch_json_value(column, value);
+    if (!object)
+        return talloc_strdup(context, "");
+    char *text = talloc_strdup(context, json_object_is_type(object, json_type_string)
+                                            ? json_object_get_string(object)
+                                            : json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+    json_object_put(object);
+    return text;
+}
+
+static void print_csv_cell(FILE *file, const char *text, bool first)
+{
+    size_t size = 2 * strlen(text) + 8;
+    char *cell = malloc(size);
+    if (!cell)
+        abort();
+    csv_cell(cell, size, text);
+    fprintf(file, "%s%s", first ? "" : ",", cell);
+    free(cell);
+}
+
+void batch_print_csv(FILE *file, const struct view *view, const struct row_list *rows)
+{
+    bool first = true;
+    for (size_t c = 0; c < view->column_count; c++)
+        if (!(view->columns[c].flags & COLUMN_SCREEN)) {
+            print_csv_cell(file, view->columns[c].id, first);
+            first = false;
+        }
+    fputs("\r\n", file);
+    for (size_t i = 0; i < rows->count; i++) {
+        void *context = talloc_new(NULL);
+        first = true;
+        for (size_t c = 0; c < view->column_count; c++) {
+            const struct column *column = &view->columns[c];
+            if (column->flags & COLUMN_SCREEN)
+                continue;
+            print_csv_cell(file, exact_text(context, column, column->value(rows->rows[i].data)), first);
+            first = false;
+        }
+        fputs("\r\n", file);
+        talloc_free(context);
+    }
+}
+
+static void print_padded(FILE *file, const char *text, int width, bool right)
+{
+    int blanks = width - text_width(text);
+    if (right)
+        fprintf(file, "%*s%s", blanks > 0 ? blanks : 0, "", text);
+    else
+        fprintf(file, "%s%*s", text, blanks > 0 ? blanks : 0, "");
+}
+
+static char *plain_cell(const void *context, const struct column *column, struct value value)
+{
+    char text[512];
+    if (value.kind == VALUE_TEXT)
+        return exact_text(context, column, value);
+    return talloc_strdup(context, value_format(text, sizeof text, column, value));
+}
+
+static void print_plain(FILE *file, const struct view *view, const struct row_list *rows)
+{
+    void *context = talloc_new(NULL);
+    size_t shown[256], count = 0;
+    for (size_t c = 0; c < view->column_count && count < 256; c++)
+        if (!(view->columns[c].flags & COLUMN_HIDDEN))
+            shown[count++] = c;
+    char **cells = talloc_array(context, char *, rows->count *count + 1);
+    int *widths = talloc_zero_array(context, int, count + 1);
+    for (size_t c = 0; c < count; c++)
+        widths[c] = text_width(view->columns[shown[c]].title);
+    for (size_t i = 0; i < rows->count; i++)
+        for (size_t c = 0; c < count; c++) {
+            const struct column *column = &view->columns[shown[c]];
+            char *cell = plain_cell(context, column, column->value(rows->rows[i].data));
+            cells[i * count + c] = cell;
+            if (text_width(cell) > widths[c])
+                widths[c] = text_width(cell);
+        }
+    for (size_t i = 0; i <= rows->count; i++) {
+        for (size_t c = 0; c < count; c++) {
+            const struct column *column = &view->columns[shown[c]];
+            fputs(c ? "  " : "", file);
+            print_padded(file, i ? cells[(i - 1) * count + c] : column->title,
+                         c + 1 < count || column->unit ? widths[c] : 0, column->unit != UNIT_NONE);
+        }
+        fputc('\n', file);
+    }
+    talloc_free(context);
+}
+
+/* --- the command ---------------------------------------------------------------------------------- */
+
+struct batch {
+    struct app *app;
+    const struct view *view;
+    double asked_at; /* answers must be newer */
+};
+
+/* A source is settled when it answered, or when it is known that it will not. */
+static bool source_settled(const struct source *source, double asked_at)
+{
+    switch (source->feed->state) {
+    case FEED_DENIED:
+    case FEED_UNAVAILABLE:
+    case FEED_FAILED:
+        return true;
+    case FEED_LIVE:
+    case FEED_LATE:
+        return source->feed->answered_at >= asked_at;
+    case FEED_IDLE:
+    case FEED_PAUSED:
+        return source->connection_error->kind != ERROR_NONE;
+    }
+    return false;
+}
+
+static bool batch_ready(void *data)
+{
+    struct batch *batch = data;
+    struct source sources[SOURCES_MAX];
+    size_t count = batch->view->sources(batch->app, sources);
+    for (size_t i = 0; i < count; i++)
+        if (!source_settled(&sources[i], batch->asked_at))
+            return false;
+    return true;
+}
+
+/* Tells what failed; the exit status. */
+static int batch_verdict(struct batch *batch)
+{
+    struct source sources[SOURCES_MAX];
+    size_t count = batch->view->sources(batch->app, sources);
+    int status = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (sources[i].feed->state == FEED_LIVE)
+            continue;
+        status = 1;
+        const struct error *error = source_error(&sources[i]);
+        struct error late;
+        if (error->kind == ERROR_NONE) {
+            error_set(&late, ERROR_TIMEOUT, sources[i].server, "no answer", NULL,
+                      "nothing came within the deadline");
+            error = &late;
+        }
+        batch_print_error(error);
+    }
+    return status;
+}
+
+static void batch_print(struct batch *batch, const struct panel_ops *panel)
+{
+    struct row_list *rows = row_list_new(NULL);
+    batch->view->rows(batch->app, rows);
+    if (batch->app->options->json)
+        batch_print_json(stdout, batch->app, panel, batch->view, rows);
+    else if (batch->app->options->csv)
+        batch_print_csv(stdout, batch->view, rows);
+    else
+        print_plain(stdout, batch->view, rows);
+    fflush(stdout);
+    talloc_free(rows);
+}
+
+static void refresh_sources(struct batch *batch)
+{
+    struct source sources[SOURCES_MAX];
+    size_t count = batch->view->sources(batch->app, sources);
+    batch->asked_at = clock_wall();
+    for (size_t i = 0; i < count; i++)
+        feed_refresh(sources[i].feed);
+}
+
+int batch_panel(const struct panel_ops *panel, const struct options *options)
+{
+    const double patience_s = 15;
+    struct batch batch = {.view = options->view ? panel_view(panel, options->view) : panel->views[0]};
+    if (!batch.view) {
+        struct error error;
+        error_set(&error, ERROR_USAGE, panel->id, "no such view", "signalbox --help lists the views.",
+                  "\"%s\"", options->view);
+        batch_print_error(&error);
+        return 2;
+    }
+    batch.app = batch_app(options);
+    if (!batch.app)
+        return 2;
+    batch.view->want(batch.app, true);
+    batch_wait(batch.app->loop, patience_s, batch_ready, &batch);
+    int status;
+    do {
+        if (options->interval_s > 0) {
+            batch_wait(batch.app->loop, options->interval_s, NULL, NULL);
+            refresh_sources(&batch);
+            batch_wait(batch.app->loop, patience_s, batch_ready, &batch);
+        }
+        status = batch_verdict(&batch);
+        batch_print(&batch, panel);
+        if (options->watch_s > 0) {
+            batch_wait(batch.app->loop, options->watch_s, NULL, NULL);
+            refresh_sources(&batch);
+            batch_wait(batch.app->loop, patience_s, batch_ready, &batch);
+        }
+    } while (options->watch_s > 0 && !ferror(stdout));
+    batch.view->want(batch.app, false);
+    app_free(batch.app);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* Panels as commands: the same columns, as JSON, CSV or aligned text on standard output. */
+#ifndef PANELS_BATCH_H
+#define PANELS_BATCH_H
+
+#include <stdio.h>
+
+#include "panels/options.h"
+#include "panels/panel.h"
+
+/* Runs the panel as a command. Exit status: 0 everything answered, 1 a source failed (its rows are missing,
+ * the rest is printed), 2 the command line or the environment is wrong. */
+int batch_panel(const struct panel_ops *panel, const struct options *options);
+
+/* Turns the loop until ready() says so, or seconds have passed. */
+bool batch_wait(struct loop *loop, double seconds, bool (*ready)(void *data), void *data);
+
+/* An app for a command, or NULL after the errors were printed to stderr. */
+struct app *batch_app(const struct options *options);
+
+void batch_print_error(const struct error *error);
+
+/* The envelope with the rows of a view; `sources` may be NULL. Prints one line of JSON. */
+void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel, const struct view *view,
+                      const struct row_list *rows);
+/* The rows as CSV (RFC 4180) with a header. */
+void batch_print_csv(FILE *file, const struct view *view, const struct row_list *rows);
+/* One value as JSON carries it: exact. */
+struct json_object *batch_json_value(const struct column *column, struct value value);
+
+#endif

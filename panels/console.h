@@ -1,0 +1,69 @@
+/*
+ * The console: header, the panel's view, what lies on top of it (pages, dialogs, the prompt), footer. It owns
+ * the screen, turns keys into actions, and is what panels call to show something.
+ */
+#ifndef PANELS_CONSOLE_H
+#define PANELS_CONSOLE_H
+
+#include "backends/change.h"
+#include "panels/panel.h"
+
+/* Runs the console until it is left. The exit status; errors before the screen is taken go to stderr. */
+int console_run(const struct options *options);
+
+/* --- what panels call --------------------------------------------------------------------------- */
+
+/* One line in place of the footer until the next key. */
+void console_say(struct console *console, enum severity severity, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void console_say_error(struct console *console, const struct error *error);
+
+/* The view that is shown, and shows another one of the same panel. */
+const struct view *console_view(const struct console *console);
+void console_show_view(struct console *console, const char *view_id);
+
+/* The selected row, or NULL; borrowed until the next turn of the loop. */
+const struct table_row *console_selected(struct console *console);
+/* The rows that are marked, or that the filter shows. Talloc'd array of borrowed pointers under context. */
+const struct table_row **console_marked(struct console *console, const void *context, size_t *count);
+const struct table_row **console_filtered(struct console *console, const void *context, size_t *count);
+bool console_is_filtered(const struct console *console);
+
+/* A page on top; `page` is taken over. `crumb` goes into the path of the title line. */
+void console_push_page(struct console *console, const char *crumb, struct page *page);
+
+/* A choice of one of several lines; `chosen` is called with its number, or not at all. `data` is freed with
+ * talloc_free afterwards. */
+void console_choose(struct console *console, const char *title, const char *const *lines, size_t count,
+                    void (*chosen)(struct app *app, void *data, size_t choice), void *data);
+
+/* The dialog of a change: preview, reason, confirmation; then sends it and tells what became of it. Takes the
+ * change over. */
+void console_change(struct console *console, struct change *change);
+
+/* A layer of a panel's own, such as a plan. */
+struct layer;
+struct layer_ops {
+    const char *const *contexts; /* key contexts, innermost first; NULL ends it */
+    const char *(*crumb)(struct layer *layer);
+    void (*draw)(struct layer *layer, struct screen *screen, int top, int rows, int columns);
+    /* Does an action; false: not one of mine. */
+    bool (*act)(struct layer *layer, const char *action);
+    void (*free)(struct layer *layer); /* may be NULL; the talloc chunk itself is freed by the console */
+};
+struct layer {
+    const struct layer_ops *ops;
+    struct app *app;
+    struct layer *below;
+    struct table *table; /* the layer's table, when it has one: filter, sort, copy work on it */
+};
+/* Takes the layer (talloc'd) over. */
+void console_push(struct console *console, struct layer *layer);
+/* Frees the topmost layer. */
+void console_pop(struct console *console);
+
+/* Leaves the screen, runs the program in the terminal, comes back. `environment`: extra "NAME=VALUE", NULL at
+ * the end; may be NULL. */
+void console_run_program(struct console *console, const char *const argv[], const char *const environment[]);
+
+#endif

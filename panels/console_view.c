@@ -1,0 +1,265 @@
+/* The layer at the bottom: one view of a panel, with what its sources say about themselves. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "core/clock.h"
+#include "core/units.h"
+#include "panels/console_internal.h"
+
+struct view_layer {
+    struct layer layer;
+    struct console *console;
+    const struct panel_ops *panel;
+    const struct view *view;
+    struct table **tables; /* one a view: each keeps its selection, sort and filter */
+    struct row_list *rows;
+    const char *contexts[4];
+    char crumb[256];
+};
+
+static struct view_layer *view_layer(const struct layer *layer)
+{
+    return (struct view_layer *)layer;
+}
+
+static size_t view_index(const struct view_layer *self)
+{
+    for (size_t i = 0; i < self->panel->view_count; i++)
+        if (self->panel->views[i] == self->view)
+            return i;
+    return 0;
+}
+
+/* The server's column is for several servers. */
+static const char *absent_server(const void *context)
+{
+    const struct app *app = context;
+    return app->server_count < 2 || app->chosen ? "one server is looked at" : NULL;
+}
+
+static struct table *table_for_view(struct view_layer *self, const struct view *view)
+{
+    struct column *columns = talloc_memdup(self, view->columns, view->column_count * sizeof *columns);
+    for (size_t i = 0; i < view->column_count; i++)
+        if (strcmp(columns[i].id, "server") == 0)
+            columns[i].absent = absent_server;
+    struct table *table = table_new(self, columns, view->column_count);
+    table_set_context(table, self->console->app);
+    table_set_empty(table, view->empty);
+    if (view->sort)
+        table_sort(table, view->sort, view->descending);
+    return table;
+}
+
+const struct view *view_layer_view(const struct layer *layer)
+{
+    return view_layer(layer)->view;
+}
+
+const struct row_list *view_layer_rows(struct layer *layer)
+{
+    return view_layer(layer)->rows;
+}
+
+/* Takes the newest snapshots into the table. The rows hold their snapshots, so that nothing is pulled away
+ * between a key and what it does. */
+void view_layer_refresh(struct layer *layer)
+{
+    struct view_layer *self = view_layer(layer);
+    struct row_list *fresh = row_list_new(self);
+    self->view->rows(self->layer.app, fresh);
+    table_set_rows(self->layer.table, fresh->rows, fresh->count);
+    talloc_free(self->rows);
+    self->rows = fresh;
+}
+
+void view_layer_show(struct layer *layer, const struct view *view)
+{
+    struct view_layer *self = view_layer(layer);
+    if (view == self->view)
+        return;
+    if (self->view)
+        self->view->want(self->console->app, false);
+    view->want(self->console->app, true);
+    self->view = view;
+    self->contexts[0] = view->id;
+    self->contexts[1] = self->panel->id;
+    self->contexts[2] = "table";
+    size_t index = view_index(self);
+    if (!self->tables[index])
+        self->tables[index] = table_for_view(self, view);
+    self->layer.table = self->tables[index];
+    view_layer_refresh(layer);
+}
+
+/* Worst first; ties by the order of the sources. */
+static int source_badness(const struct source *source)
+{
+    static const int badness[] = {
+        [FEED_LIVE] = 0,        [FEED_PAUSED] = 1, [FEED_IDLE] = 2,  [FEED_LATE] = 3,
+        [FEED_UNAVAILABLE] = 4, [FEED_DENIED] = 5, [FEED_FAILED] = 6};
+    return source->connection_error->kind != ERROR_NONE ? 7 : badness[source->feed->state];
+}
+
+/* One line for a source that does not answer: what, why, and how old what is shown is. */
+static int draw_source(struct screen *screen, int row, int columns, int room, const struct source *source)
+{
+    char text[1600], error[1400], age[32];
+    const struct error *why =
+        source->connection_error->kind != ERROR_NONE ? source->connection_error : &source->feed->error;
+    if (source->feed->state == FEED_LATE && why->kind == ERROR_NONE)
+        snprintf(error, sizeof error, "%s: no answer yet", source->server);
+    else
+        error_format(why, error, sizeof error);
+    if (source->feed->answered_at > 0)
+        snprintf(text, sizeof text, "%s (shown: %s old)", error,
+                 format_s(age, sizeof age, floor(clock_wall() - source->feed->answered_at)));
+    else
+        snprintf(text, sizeof text, "%s", error);
+    enum severity severity = source->feed->state == FEED_LATE ? SEVERITY_WARNING : SEVERITY_CRITICAL;
+    int rows = frame_message_rows(severity, text, columns, room < 3 ? room : 3);
+    frame_draw_message(screen, row, rows, severity, text);
+    return rows;
+}
+
+static int draw_sources(struct view_layer *self, struct screen *screen, int top, int rows, int columns)
+{
+    struct source sources[SOURCES_MAX];
+    size_t count = self->view->sources(self->layer.app, sources);
+    int used = 0;
+    bool late = count > 0;
+    for (size_t i = 0; i < count; i++) {
+        int badness = source_badness(&sources[i]);
+        if (badness < 3)
+            late = false;
+        else if (used < rows / 2)
+            used += draw_source(screen, top + used, columns, rows / 2 - used, &sources[i]);
+    }
+    table_set_late(self->layer.table, late);
+    return used;
+}
+
+static void draw(struct layer *layer, struct screen *screen, int top, int rows, int columns)
+{
+    struct view_layer *self = view_layer(layer);
+    int used = draw_sources(self, screen, top, rows, columns);
+    if (self->view->head && rows - used > 8)
+        used += self->view->head(layer->app, screen, top + used, columns, rows - used);
+    table_draw(layer->table, screen, top + used, 0, rows - used, columns);
+}
+
+static const char *crumb(struct layer *layer)
+{
+    struct view_layer *self = view_layer(layer);
+    double since = 0;
+    const char *basis = self->view->basis ? self->view->basis(layer->app, &since) : NULL;
+    char clock[32], number[32];
+    snprintf(number, sizeof number, "%zu", table_matching(layer->table));
+    snprintf(self->crumb, sizeof self->crumb, "%s%s%s%s%s · %s", self->view->title, basis ? " · " : "",
+             basis ? basis : "", basis && since > 0 ? " " : "",
+             basis && since > 0 ? clock_time_of_day(clock, sizeof clock, since) : "", number);
+    return self->crumb;
+}
+
+static bool act(struct layer *layer, const char *action)
+{
+    struct view_layer *self = view_layer(layer);
+    if (strcmp(action, "table.why") == 0) {
+        view_layer_why(layer);
+        return true;
+    }
+    if (strcmp(action, "table.pause") == 0) {
+        view_layer_pause(layer, !self->console->paused);
+        return true;
+    }
+    if (strcmp(action, "table.enter") == 0) {
+        const struct table_row *row = table_selected(layer->table);
+        if (row && self->view->detail) {
+            struct page *page = page_new(NULL);
+            self->view->detail(layer->app, row, page);
+            console_push_page(self->console, "detail", page);
+        }
+        return true;
+    }
+    return false;
+}
+
+static void free_layer(struct layer *layer)
+{
+    struct view_layer *self = view_layer(layer);
+    view_layer_pause(layer, false);
+    self->view->want(self->console->app, false);
+}
+
+struct layer *view_layer_new(struct console *console, const struct panel_ops *panel)
+{
+    static const struct layer_ops ops = {.crumb = crumb, .draw = draw, .act = act, .free = free_layer};
+    struct view_layer *self = talloc_zero(NULL, struct view_layer);
+    struct layer_ops *own = talloc_memdup(self, &ops, sizeof ops);
+    own->contexts = self->contexts;
+    self->layer.ops = own;
+    self->layer.app = console->app;
+    self->console = console;
+    self->panel = panel;
+    self->tables = talloc_zero_array(self, struct table *, panel->view_count);
+    view_layer_show(&self->layer, panel->views[0]);
+    return &self->layer;
+}
+
+static size_t layer_sources(struct layer *layer, struct source sources[SOURCES_MAX])
+{
+    return view_layer(layer)->view->sources(layer->app, sources);
+}
+
+void view_layer_ask(struct layer *layer)
+{
+    struct source sources[SOURCES_MAX];
+    size_t count = layer_sources(layer, sources);
+    for (size_t i = 0; i < count; i++)
+        feed_refresh(sources[i].feed);
+}
+
+void view_layer_pause(struct layer *layer, bool paused)
+{
+    struct console *console = view_layer(layer)->console;
+    console->paused = paused;
+    console->dirty = true;
+}
+
+void view_layer_why(struct layer *layer)
+{
+    struct view_layer *self = view_layer(layer);
+    struct source sources[SOURCES_MAX];
+    size_t count = layer_sources(layer, sources);
+    struct page *page = page_new(NULL);
+    char text[64], error[1400];
+    for (size_t i = 0; i < count; i++) {
+        const struct feed *feed = sources[i].feed;
+        char title[160];
+        snprintf(title, sizeof title, "%s on %s", feed->name, sources[i].server);
+        page_section(page, title);
+        page_pair(page, "state", STYLE_NORMAL, feed_state_name(feed->state));
+        page_pair_format(page, "asked", STYLE_NORMAL, "every %s, while it is looked at",
+                         format_s(text, sizeof text, feed->interval_s));
+        if (feed->answered_at > 0) {
+            page_pair_format(page, "answered", STYLE_NORMAL, "%s ago",
+                             format_s(text, sizeof text, floor(clock_wall() - feed->answered_at)));
+            page_pair_format(page, "cost", STYLE_NORMAL, "%s from asking to answer",
+                             format_ms(text, sizeof text, feed->cost_ms));
+        }
+        error_format(&feed->error, error, sizeof error);
+        if (feed->error.kind != ERROR_NONE)
+            page_pair(page, "error", STYLE_CRITICAL, error);
+        if (feed->query) {
+            page_blank(page);
+            page_text(page, STYLE_DIM, 0, feed->query);
+        }
+    }
+    page_section(page, "Columns");
+    for (size_t i = 0; i < self->view->column_count; i++)
+        if (!(self->view->columns[i].flags & COLUMN_HIDDEN))
+            page_pair(page, self->view->columns[i].title, STYLE_NORMAL, self->view->columns[i].help);
+    console_push_page(self->console, "why", page);
+}

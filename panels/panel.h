@@ -1,0 +1,81 @@
+/*
+ * The interface of a panel: what a person sees and does there, as data. One file a panel, one line in
+ * registry.c. Most of a panel is its column tables and its action table; the console and the batch commands
+ * do the rest.
+ */
+#ifndef PANELS_PANEL_H
+#define PANELS_PANEL_H
+
+#include "core/action.h"
+#include "core/value.h"
+#include "panels/app.h"
+#include "tui/page.h"
+#include "tui/screen.h"
+#include "tui/table.h"
+
+/* The rows of a view at this moment. Everything in them is borrowed from snapshots, or allocated under the
+ * list. */
+struct row_list {
+    struct table_row *rows; /* a talloc array under the list */
+    size_t count;
+    size_t room;
+};
+struct row_list *row_list_new(const void *context);
+/* Keeps a snapshot as long as the list: the rows point into it. */
+void row_list_hold(struct row_list *list, const void *snapshot);
+void row_list_add(struct row_list *list, struct table_row row);
+
+/* Where rows come from: one a server and feed, for the envelope's `sources` and the line that says how old
+ * the data are. */
+struct source {
+    const char *server;
+    const char *database; /* NULL: unknown yet */
+    struct feed *feed;
+    const struct error *connection_error; /* of the connection; kind ERROR_NONE when it is up */
+};
+enum { SOURCES_MAX = 64 };
+
+struct view {
+    const char *id; /* "statements": the context of its keys, and --view */
+    const char *title;
+    const char *summary;
+    const char *empty; /* what the screen says when there is no row */
+    const struct column *columns;
+    size_t column_count;
+    const char *sort; /* column; NULL: as the rows come (trees) */
+    bool descending;
+    /* Begins or ends wanting the feeds. */
+    void (*want)(struct app *app, bool wanted);
+    size_t (*sources)(struct app *app, struct source sources[SOURCES_MAX]);
+    void (*rows)(struct app *app, struct row_list *rows);
+    /* What the figures are of ("since reset") and since when; may be NULL. */
+    const char *(*basis)(struct app *app, double *since);
+    /* Lines above the table (a chart, a verdict): returns how many it took of at most `rows`. May be NULL. */
+    int (*head)(struct app *app, struct screen *screen, int top, int columns, int rows);
+    /* All about one row. May be NULL: Enter does nothing. */
+    void (*detail)(struct app *app, const struct table_row *row, struct page *page);
+};
+
+struct panel_ops {
+    const char *id;    /* "queries": the sub-command, and the context of its keys */
+    const char *title; /* "Queries": the tab */
+    const char *summary;
+    int number; /* its key, 1 to 9 */
+    const struct view *const *views;
+    size_t view_count;
+    const struct action *actions;
+    size_t action_count;
+    /* Does an action of the panel's table. False: not possible now; error says why. */
+    bool (*act)(struct app *app, const char *action, struct error *error);
+};
+
+/* The list of all panels, in the order of their numbers. */
+extern const struct panel_ops *const panel_registry[];
+extern const size_t panel_count;
+const struct panel_ops *panel_find(const char *id);
+const struct view *panel_view(const struct panel_ops *panel, const char *id);
+
+/* All actions there are, general ones and those of every panel. Talloc'd array under context. */
+const struct action **panel_actions(const void *context, size_t *count);
+
+#endif

@@ -1,0 +1,305 @@
+/* The Queries panel: from a slow query to its measured plan; who blocks whom, and ending the right one. */
+#include "panels/queries.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "backends/postgres/psql.h"
+#include "backends/postgres/session_change.h"
+#include "core/text.h"
+#include "panels/console.h"
+#include "panels/plan_view.h"
+
+/* --- feeds
+ * ---------------------------------------------------------------------------------------------------- */
+
+void queries_want(struct app *app, enum pg_feed feed, bool wanted)
+{
+    for (size_t i = 0; i < app->server_count; i++) {
+        if (feed == PG_FEED_STATEMENTS && wanted && !app->console)
+            pg_server_statements_basis(app->servers[i],
+                                       app->options->interval_s > 0 ? BASIS_INTERVAL : BASIS_RESET);
+        feed_want(pg_server_feed(app->servers[i], feed), wanted);
+        /* The chart goes on while the panel is open, whatever view is on top. */
+        if (app->console && feed != PG_FEED_ACTIVITY)
+            feed_want(pg_server_feed(app->servers[i], PG_FEED_ACTIVITY), wanted);
+    }
+}
+
+size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources[SOURCES_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < app->server_count && count < SOURCES_MAX; i++)
+        if (app_shows(app, app->servers[i]))
+            sources[count++] = (struct source){.server = pg_server_name(app->servers[i]),
+                                               .database = pg_server_database(app->servers[i]),
+                                               .feed = pg_server_feed(app->servers[i], feed),
+                                               .connection_error = pg_server_error(app->servers[i])};
+    return count;
+}
+
+char *queries_row_id(const void *context, const char *server, const char *id)
+{
+    return talloc_asprintf(context, "%s/%s", server, id);
+}
+
+/* --- what the selected row is about
+ * -------------------------------------------------------------------------------- */
+
+static struct pg_server *row_server(struct app *app, const struct table_row *row)
+{
+    const struct view *view = console_view(app->console);
+    const char *name = NULL;
+    if (view == &queries_statements)
+        name = ((const struct statement *)row->data)->snapshot->server;
+    else if (view == &queries_activity)
+        name = ((const struct session *)row->data)->snapshot->server;
+    else if (view == &queries_locks)
+        name = queries_lock_node(row)->snapshot->server;
+    return name ? app_server(app, name) : NULL;
+}
+
+/* The identity of the row's session, or NULL when it has none. */
+static const char *row_session_id(struct app *app, const struct table_row *row)
+{
+    const struct view *view = console_view(app->console);
+    if (view == &queries_activity)
+        return ((const struct session *)row->data)->id;
+    if (view == &queries_locks && queries_lock_node(row)->kind == LOCK_SESSION)
+        return queries_lock_node(row)->id;
+    return NULL;
+}
+
+/* --- cancel and terminate
+ * --------------------------------------------------------------------------------------------- */
+
+/* The possible targets of one F9, frozen when it was pressed. */
+struct end_choice {
+    struct {
+        enum session_verb verb;
+        char **ids;
+        size_t count;
+    } options[8];
+    size_t count;
+    char *server;
+    const char *lines[8];
+};
+
+static void add_end_choice(struct end_choice *choice, enum session_verb verb, char **ids, size_t count,
+                           const char *line)
+{
+    choice->options[choice->count].verb = verb;
+    choice->options[choice->count].ids = ids;
+    choice->options[choice->count].count = count;
+    choice->lines[choice->count++] = line;
+}
+
+static void add_both(struct end_choice *choice, char **ids, size_t count, const char *whom)
+{
+    if (!count)
+        return;
+    add_end_choice(choice, SESSION_CANCEL, ids, count,
+                   talloc_asprintf(choice,
+                                   count == 1 ? "cancel the statement of %s" : "cancel the statements of %s",
+                                   whom));
+    add_end_choice(choice, SESSION_TERMINATE, ids, count, talloc_asprintf(choice, "end %s", whom));
+}
+
+static void end_chosen(struct app *app, void *data, size_t index)
+{
+    struct end_choice *choice = data;
+    struct pg_server *server = app_server(app, choice->server);
+    struct error error = {0};
+    struct change *change = session_change_new(server, choice->options[index].verb,
+                                               (const char *const *)choice->options[index].ids,
+                                               choice->options[index].count, &error);
+    if (change)
+        console_change(app->console, change);
+    else
+        console_say_error(app->console, &error);
+}
+
+/* The sessions of rows on one server. */
+static char **session_ids(struct app *app, struct end_choice *choice, const struct table_row *const *rows,
+                          size_t rows_count, size_t *count)
+{
+    char **ids = talloc_array(choice, char *, rows_count + 1);
+    *count = 0;
+    for (size_t i = 0; i < rows_count; i++) {
+        const char *id = row_session_id(app, rows[i]);
+        if (id && strcmp(pg_server_name(row_server(app, rows[i])), choice->server) == 0)
+            ids[(*count)++] = talloc_strdup(ids, id);
+    }
+    return ids;
+}
+
+/* A change goes to one server: marks elsewhere are not forgotten silently. */
+static void add_groups(struct app *app, struct end_choice *choice)
+{
+    size_t row_count, count;
+    const struct table_row **rows = console_marked(app->console, choice, &row_count);
+    char **ids = session_ids(app, choice, rows, row_count, &count);
+    if (count)
+        add_both(choice, ids, count,
+                 talloc_asprintf(choice, "the %zu marked on %s%s", count, choice->server,
+                                 count < row_count ? " (marks on other servers stay)" : ""));
+    if (console_is_filtered(app->console)) {
+        rows = console_filtered(app->console, choice, &row_count);
+        ids = session_ids(app, choice, rows, row_count, &count);
+        if (count > 1)
+            add_both(choice, ids, count,
+                     talloc_asprintf(choice, "all %zu that the filter shows on %s", count, choice->server));
+    }
+}
+
+static bool end_sessions(struct app *app, struct error *error)
+{
+    const struct table_row *row = console_selected(app->console);
+    const char *id = row ? row_session_id(app, row) : NULL;
+    if (row && console_view(app->console) == &queries_locks && queries_lock_node(row)->kind == LOCK_PREPARED)
+        return error_set(error, ERROR_INTERLOCK, queries_lock_node(row)->snapshot->server,
+                         "a prepared transaction has no session to end",
+                         "As its owner, in its database: ROLLBACK PREPARED or COMMIT PREPARED.", "%s",
+                         queries_lock_node(row)->gid);
+    if (!id)
+        return error_set(error, ERROR_INTERLOCK, NULL, "nothing to end here",
+                         "Sessions stand in the views Activity and Locks.", "the selected row is no session");
+    struct pg_server *server = row_server(app, row);
+    struct end_choice *choice = talloc_zero(NULL, struct end_choice);
+    choice->server = talloc_strdup(choice, pg_server_name(server));
+    char **one = talloc_array(choice, char *, 1);
+    one[0] = talloc_strdup(one, id);
+    add_both(choice, one, 1, talloc_asprintf(choice, "session %.*s", (int)strcspn(id, "@"), id));
+    size_t behind_count = 0;
+    const struct locks_snapshot *locks = pg_server_locks(server);
+    char **behind = locks ? session_behind(choice, locks, id, &behind_count) : NULL;
+    if (behind_count)
+        add_both(choice, behind, behind_count,
+                 talloc_asprintf(choice, "the %zu that wait behind it", behind_count));
+    add_groups(app, choice);
+    console_choose(app->console, "What shall end?", choice->lines, choice->count, end_chosen, choice);
+    return true;
+}
+
+/* --- psql
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static bool run_psql(struct app *app, struct error *error)
+{
+    const struct table_row *row = console_selected(app->console);
+    struct pg_server *server = row ? row_server(app, row) : NULL;
+    if (!server)
+        server = app->chosen ? app_server(app, pg_server_name(app->chosen)) : app->servers[0];
+    const char *dsn = pg_server_definition(server)->watch;
+    void *context = talloc_new(NULL);
+    char *password;
+    char *conninfo = psql_conninfo(context, dsn ? dsn : "", &password, error);
+    if (conninfo)
+        console_run_program(app->console, (const char *const[]){"psql", conninfo, NULL},
+                            (const char *const[]){"PGAPPNAME=signalbox psql", password, NULL});
+    talloc_free(context);
+    return conninfo != NULL;
+}
+
+/* --- the rest
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static bool next_basis(struct app *app)
+{
+    enum statements_basis basis = BASIS_OPENED;
+    for (size_t i = 0; i < app->server_count; i++) {
+        const struct statements_snapshot *snapshot = pg_server_statements(app->servers[i]);
+        if (snapshot) {
+            basis = (snapshot->basis + 1) % 3;
+            break;
+        }
+    }
+    for (size_t i = 0; i < app->server_count; i++)
+        pg_server_statements_basis(app->servers[i], basis);
+    console_show_view(app->console, queries_statements.id);
+    console_say(app->console, SEVERITY_NONE, "figures are now: %s", statements_basis_name(basis));
+    return true;
+}
+
+static bool explain(struct app *app, bool measure, struct error *error)
+{
+    const struct table_row *row = console_selected(app->console);
+    const struct view *view = console_view(app->console);
+    struct plan_subject subject = {.server = row ? row_server(app, row) : NULL};
+    const struct session *session = NULL;
+    if (row && view == &queries_statements) {
+        const struct statement *statement = row->data;
+        subject.sql = statement->query;
+        subject.database = statement->database;
+    } else if (row && view == &queries_activity) {
+        session = row->data;
+    } else if (row && view == &queries_locks) {
+        session = queries_lock_node(row)->session;
+    }
+    if (session) {
+        subject.sql = session->query;
+        subject.database = session->database;
+        subject.truncated = session->query_truncated;
+    }
+    if (!subject.sql || !subject.sql[0])
+        return error_set(error, ERROR_INTERLOCK, NULL, "nothing to explain",
+                         "Select a row that has a statement.", "the selected row has no text of a statement");
+    return plan_view_open(app, &subject, measure, error);
+}
+
+static bool act(struct app *app, const char *action, struct error *error)
+{
+    if (strcmp(action, "queries.statements") == 0)
+        console_show_view(app->console, queries_statements.id);
+    else if (strcmp(action, "queries.activity") == 0)
+        console_show_view(app->console, queries_activity.id);
+    else if (strcmp(action, "queries.locks") == 0)
+        console_show_view(app->console, queries_locks.id);
+    else if (strcmp(action, "queries.basis") == 0)
+        return next_basis(app);
+    else if (strcmp(action, "queries.explain") == 0)
+        return explain(app, false, error);
+    else if (strcmp(action, "queries.measure") == 0)
+        return explain(app, true, error);
+    else if (strcmp(action, "queries.shell") == 0)
+        return run_psql(app, error);
+    else if (strcmp(action, "queries.end") == 0)
+        return end_sessions(app, error);
+    else
+        return error_set(error, ERROR_USAGE, NULL, action, NULL, "no such action");
+    return true;
+}
+
+static const struct action actions[] = {
+    {"queries.statements", "statements", "statements", "which statement takes the time", HAZARD_LOOK, 0},
+    {"queries.activity", "activity", "activity", "the sessions now", HAZARD_LOOK, 0},
+    {"queries.locks", "locks", "locks", "who blocks whom", HAZARD_LOOK, 0},
+    {"queries.basis", "basis", NULL, "figures since opened, over the last interval, or since the last reset",
+     HAZARD_LOOK, 0},
+    {"queries.explain", "explain", "plan", "the statement's plan, estimated: it is not run", HAZARD_LOOK,
+     NEED_ROW | NEED_READ},
+    {"queries.measure", "measure", "measure",
+     "EXPLAIN ANALYZE: runs the statement in a sandbox, after a dialog", HAZARD_MEASURE,
+     NEED_ROW | NEED_READ},
+    {"queries.end", "end", "end …",
+     "cancel or end this session, the marked, those behind it, or all that the filter shows", HAZARD_DESTROY,
+     NEED_ROW | NEED_ACT},
+    {"queries.shell", "psql", "psql", "psql on the same server with the same role", HAZARD_LOOK, 0},
+};
+
+static const struct view *const views[] = {&queries_statements, &queries_activity, &queries_locks};
+
+const struct panel_ops panel_queries = {
+    .id = "queries",
+    .title = "Queries",
+    .summary = "statements, sessions and locks of the Postgres servers; plans, estimated and measured",
+    .number = 3,
+    .views = views,
+    .view_count = sizeof views / sizeof *views,
+    .actions = actions,
+    .action_count = sizeof actions / sizeof *actions,
+    .act = act,
+};

@@ -1,0 +1,28 @@
+/* The parts of the Queries panel: its three views, and what they share. */
+#ifndef PANELS_QUERIES_H
+#define PANELS_QUERIES_H
+
+#include "panels/panel.h"
+
+extern const struct view queries_statements;
+extern const struct view queries_activity;
+extern const struct view queries_locks;
+
+/* Wants one feed of every server, or no longer. */
+void queries_want(struct app *app, enum pg_feed feed, bool wanted);
+/* One source a server that is looked at. */
+size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources[SOURCES_MAX]);
+
+/* The row's identity for the table: unique over all servers. Allocated under context. */
+char *queries_row_id(const void *context, const char *server, const char *id);
+
+/* The lock tree node that a row of the view Locks shows. */
+const struct lock_node *queries_lock_node(const struct table_row *row);
+
+/* The chart of active sessions by wait class. */
+int queries_activity_head(struct app *app, struct screen *screen, int top, int columns, int rows);
+
+/* Sections of a detail page that several views share. */
+void queries_session_page(struct page *page, const struct session *session);
+
+#endif

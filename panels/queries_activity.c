@@ -1,0 +1,175 @@
+/* Queries › Activity: the sessions now, and the active ones through time. */
+#include <math.h>
+#include <string.h>
+#include <talloc.h>
+
+#include "core/text.h"
+#include "core/units.h"
+#include "panels/queries.h"
+
+#define ROW(row) ((const struct session *)(row))
+#define TEXT_COLUMN(name)                                                                                    \
+    static struct value value_of_##name(const void *row)                                                     \
+    {                                                                                                        \
+        return value_text(ROW(row)->name);                                                                   \
+    }
+#define AGE_COLUMN(name)                                                                                     \
+    static struct value value_of_##name(const void *row)                                                     \
+    {                                                                                                        \
+        return isnan(ROW(row)->name) ? value_blank() : value_real(ROW(row)->name);                           \
+    }
+
+static struct value value_of_server(const void *row)
+{
+    return value_text(ROW(row)->snapshot->server);
+}
+static struct value value_of_pid(const void *row)
+{
+    return value_integer(ROW(row)->pid);
+}
+/* An open transaction that does nothing holds its locks and holds back vacuum: out of bounds after a minute.
+ */
+static struct value value_of_state(const void *row)
+{
+    const struct session *session = row;
+    struct value value = value_text(session->state ? session->state : session->backend_type);
+    if (session->state && strncmp(session->state, "idle in transaction", 19) == 0)
+        value.severity = session->statement_s >= 60 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+    return value;
+}
+static struct value value_of_wait_type(const void *row)
+{
+    struct value value = value_text(ROW(row)->wait_type);
+    if (ROW(row)->wait_class == WAIT_LOCK && ROW(row)->blocked_by_count)
+        value.severity = SEVERITY_WARNING;
+    return value;
+}
+static struct value value_of_blocked_by(const void *row)
+{
+    if (!ROW(row)->blocked_by_count)
+        return (struct value){.kind = VALUE_INTEGERS};
+    return (struct value){.kind = VALUE_INTEGERS,
+                          .integers = {ROW(row)->blocked_by, ROW(row)->blocked_by_count},
+                          .severity = SEVERITY_WARNING};
+}
+static struct value value_of_query_id(const void *row)
+{
+    return ROW(row)->query_id ? value_integer(ROW(row)->query_id) : value_blank();
+}
+static struct value value_of_has_xid(const void *row)
+{
+    return value_boolean(ROW(row)->has_xid);
+}
+TEXT_COLUMN(id)
+TEXT_COLUMN(backend_start)
+TEXT_COLUMN(backend_type)
+TEXT_COLUMN(wait)
+TEXT_COLUMN(database)
+TEXT_COLUMN(role)
+TEXT_COLUMN(application)
+TEXT_COLUMN(client)
+TEXT_COLUMN(query)
+AGE_COLUMN(session_s)
+AGE_COLUMN(transaction_s)
+AGE_COLUMN(statement_s)
+
+static const struct column columns[] = {
+    {"server", "server", "the server of the session", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
+    {"pid", "pid", "the session's process on the server", UNIT_ID, 8, 0, 0, value_of_pid, NULL},
+    {"state", "state", "active, idle, idle in transaction ...; the kind of process when it serves no client",
+     UNIT_NONE, 20, 0, 0, value_of_state, NULL},
+    {"wait_type", "waits", "what class of thing it waits for", UNIT_NONE, 9, 2, 0, value_of_wait_type, NULL},
+    {"wait", "for", "what it waits for", UNIT_NONE, 15, 6, 0, value_of_wait, NULL},
+    {"statement_s", "statement",
+     "how long the statement has run; idle in transaction: since the last one ended", UNIT_S, 10, 1, 0,
+     value_of_statement_s, NULL},
+    {"transaction_s", "transact.", "age of the open transaction", UNIT_S, 10, 2, 0, value_of_transaction_s,
+     NULL},
+    {"session_s", "session", "age of the session", UNIT_S, 10, 7, 0, value_of_session_s, NULL},
+    {"blocked_by", "behind", "the sessions that hold the lock it waits for; 0 is a prepared transaction",
+     UNIT_ID, 9, 2, 0, value_of_blocked_by, NULL},
+    {"database", "database", "the database it is connected to", UNIT_NONE, 10, 8, 0, value_of_database, NULL},
+    {"role", "role", "who it is", UNIT_NONE, 10, 4, 0, value_of_role, NULL},
+    {"application", "application", "application_name, as the client says it", UNIT_NONE, 15, 5, 0,
+     value_of_application, NULL},
+    {"client", "client", "the client's address; local over a Unix socket", UNIT_NONE, 13, 8, 0,
+     value_of_client, NULL},
+    {"backend_type", "type", "the kind of process", UNIT_NONE, 14, 9, COLUMN_HIDDEN, value_of_backend_type,
+     NULL},
+    {"has_written", "written", "its transaction has an id: it has written", UNIT_NONE, 8, 9, COLUMN_HIDDEN,
+     value_of_has_xid, NULL},
+    {"backend_start", "started", "when the session began", UNIT_NONE, 29, 9, COLUMN_HIDDEN,
+     value_of_backend_start, NULL},
+    {"id", "identity", "PID@START: names this session and no later one with the same pid", UNIT_NONE, 38, 9,
+     COLUMN_HIDDEN, value_of_id, NULL},
+    {"query_id", "query id", "the server's own name for the statement (PostgreSQL 14 or newer)", UNIT_ID, 20,
+     9, COLUMN_HIDDEN | COLUMN_STRING, value_of_query_id, NULL},
+    {"query", "statement", "what it runs; what it ran last when it is idle", UNIT_NONE, 0, 0,
+     COLUMN_STATEMENT, value_of_query, NULL},
+};
+
+static void want(struct app *app, bool wanted)
+{
+    queries_want(app, PG_FEED_ACTIVITY, wanted);
+}
+
+static size_t sources(struct app *app, struct source found[SOURCES_MAX])
+{
+    return queries_sources(app, PG_FEED_ACTIVITY, found);
+}
+
+static void rows(struct app *app, struct row_list *list)
+{
+    for (size_t i = 0; i < app->server_count; i++) {
+        const struct activity_snapshot *snapshot = pg_server_activity(app->servers[i]);
+        if (!snapshot || !app_shows(app, app->servers[i]))
+            continue;
+        row_list_hold(list, snapshot);
+        for (size_t s = 0; s < snapshot->count; s++) {
+            const struct session *session = &snapshot->sessions[s];
+            row_list_add(list,
+                         (struct table_row){.data = session,
+                                            .id = queries_row_id(list, snapshot->server, session->id),
+                                            .dim = !session->state || strcmp(session->state, "idle") == 0});
+        }
+    }
+}
+
+void queries_session_page(struct page *page, const struct session *session)
+{
+    page_section(page, "Session");
+    for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+        char text[256];
+        if (columns[c].flags & COLUMN_STATEMENT)
+            continue;
+        value_format(text, sizeof text, &columns[c], columns[c].value(session));
+        if (text[0])
+            page_pair(page, columns[c].title, STYLE_NORMAL, text);
+    }
+    page_section(page,
+                 session->state && strcmp(session->state, "active") == 0 ? "Statement" : "Last statement");
+    page_text(page, STYLE_NORMAL, 0, session->query ? session->query : "");
+    if (session->query_truncated)
+        page_text(page, STYLE_WARNING, 0, "the server keeps no more of it: track_activity_query_size");
+}
+
+static void detail(struct app *app, const struct table_row *row, struct page *page)
+{
+    (void)app;
+    queries_session_page(page, row->data);
+}
+
+const struct view queries_activity = {
+    .id = "activity",
+    .title = "Activity",
+    .summary = "the sessions now: who runs, who waits, for what",
+    .empty = "no session",
+    .columns = columns,
+    .column_count = sizeof columns / sizeof *columns,
+    .sort = NULL,
+    .want = want,
+    .sources = sources,
+    .rows = rows,
+    .head = queries_activity_head,
+    .detail = detail,
+};
