@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,6 +62,7 @@ struct workload {
     size_t tenant_count;
     long total_students;
     atomic_bool on[PROBLEM_COUNT];
+    atomic_llong switched[PROBLEM_COUNT]; /* the file's identity: another one is another switching on */
     atomic_long connected_at; /* when a connection was last made, in seconds of the monotonic clock */
     atomic_int connections;
 };
@@ -145,14 +147,8 @@ __attribute__((format(printf, 2, 3))) static int run(struct session *session, co
     va_end(arguments);
     PQclear(session->result);
     session->result = PQexec(session->connection, text);
-    switch (PQresultStatus(session->result)) {
-    case PGRES_TUPLES_OK:
-        return PQntuples(session->result);
-    case PGRES_COMMAND_OK:
-        return 0;
-    default:
-        return -1;
-    }
+    ExecStatusType status = PQresultStatus(session->result);
+    return status == PGRES_TUPLES_OK ? PQntuples(session->result) : status == PGRES_COMMAND_OK ? 0 : -1;
 }
 
 static long value(const struct session *session, int row)
@@ -259,9 +255,6 @@ static void show_course(struct session *session)
         "\"enrolment\".\"id\") "
         "WHERE \"enrolment\".\"course_id\" = %ld GROUP BY \"enrolment\".\"course_id\"",
         1 + pick(session, course_count(session->tenant)));
-    run(session,
-        "SELECT \"announcement\".\"id\", \"announcement\".\"title\", \"announcement\".\"published_at\" FROM "
-        "\"announcement\" ORDER BY \"announcement\".\"published_at\" DESC LIMIT 5");
 }
 
 static void mark_attendance(struct session *session)
@@ -274,15 +267,6 @@ static void mark_attendance(struct session *session)
     run(session, "UPDATE \"auth_user\" SET \"last_login\" = NOW() WHERE \"auth_user\".\"id\" = %ld",
         1 + pick(session, 3));
     run(session, "COMMIT");
-}
-
-static void send_message(struct session *session)
-{
-    run(session,
-        "INSERT INTO \"message\" (\"student_id\", \"sender_id\", \"subject\", \"body\", \"sent_at\", "
-        "\"read_at\") VALUES "
-        "(%ld, 1, 'رسالة', 'Parents'' evening: 18:00 🎻', NOW(), NOW()) RETURNING \"message\".\"id\"",
-        some_student(session));
 }
 
 static void pay_invoice(struct session *session)
@@ -327,14 +311,12 @@ static void *web_worker(void *argument)
             show_invoices(session);
         } else if (kind < 17) {
             show_course(session);
-        } else if (kind < 18) {
-            mark_attendance(session);
         } else if (kind < 19) {
-            send_message(session);
+            mark_attendance(session);
         } else {
             pay_invoice(session);
         }
-        pause_for(0.05 + pick(session, 250) / 1000.0);
+        pause_for(0.02 + pick(session, 160) / 1000.0);
     }
     return NULL;
 }
@@ -386,17 +368,17 @@ static void report_attendance(struct session *session)
         50);
 }
 
-static void find_relatives(struct session *session)
+static void count_overdue(struct session *session)
 {
     long group = pick(session, 8);
     enter_tenant(session, &session->workload->tenants[BIG_TENANT]);
     run(session,
-        "SELECT COUNT(*) AS \"__count\" FROM \"student\" INNER JOIN \"auth_user\" ON "
-        "(\"student\".\"last_name\" = "
-        "\"auth_user\".\"last_name\") WHERE (\"student\".\"city\" = 'City %ld' AND \"student\".\"district\" "
-        "= 'District "
-        "%ld' AND \"student\".\"post_code\" = 'PC-%ld' AND \"student\".\"bus_line\" = 'B%ld' AND "
-        "\"student\".\"nationality\" = 'N%ld')",
+        "SELECT COUNT(\"invoice\".\"id\") AS \"__count\" FROM \"student\" INNER JOIN \"student\" T2 ON "
+        "(\"student\".\"classroom_id\" = T2.\"classroom_id\") INNER JOIN \"invoice\" ON (T2.\"id\" = "
+        "\"invoice\".\"student_id\") WHERE (\"invoice\".\"status\" = 'overdue' AND \"student\".\"city\" = "
+        "'City %ld' "
+        "AND \"student\".\"district\" = 'District %ld' AND \"student\".\"post_code\" = 'PC-%ld' AND "
+        "\"student\".\"bus_line\" = 'B%ld' AND \"student\".\"nationality\" = 'N%ld')",
         group, group, 1000 + group, group, group);
 }
 
@@ -648,15 +630,18 @@ static void play_queue(struct queue_worker *worker)
 static void *queue_worker(void *argument)
 {
     struct queue_worker *worker = argument;
-    const atomic_bool *on = &worker->holder.workload->on[worker->queue->problem];
+    const struct workload *workload = worker->holder.workload;
+    enum problem problem = worker->queue->problem;
+    long long played = 0;
     for (size_t i = 0; i < MAX_WAITERS; i++) {
         worker->waiters[i] = worker->holder;
         worker->waiters[i].application = worker->queue->waiters[i].application;
     }
     for (double next = 0;;) {
-        if (!atomic_load(on)) {
-            next = 0; /* at once when it is switched on */
-        } else if (now() >= next) {
+        long long switched = atomic_load(&workload->switched[problem]);
+        /* At once when it is switched on. */
+        if (atomic_load(&workload->on[problem]) && (switched != played || now() >= next)) {
+            played = switched;
             play_queue(worker);
             next = now() + 60; /* whoever cleared it sees it cleared for a minute */
         }
@@ -672,7 +657,12 @@ static void read_switches(struct workload *workload)
     for (size_t i = 0; i < PROBLEM_COUNT; i++) {
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s/%s", workload->directory, problem_texts[i].name);
-        atomic_store(&workload->on[i], access(path, F_OK) == 0);
+        struct stat info;
+        bool on = stat(path, &info) == 0;
+        if (on) {
+            atomic_store(&workload->switched[i], info.st_mtim.tv_sec * 1000000000LL + info.st_mtim.tv_nsec);
+        }
+        atomic_store(&workload->on[i], on);
     }
 }
 
@@ -736,10 +726,10 @@ static void start_workers(struct workload *workload)
     static struct session idle[] = {{.application = "celery beat"}, {.application = "gunicorn web4"}};
     static struct planted_worker planted[] = {
         {.session = {.application = "gunicorn web5"},
-         .statements = {{MISSING_INDEX, look_up_reference, 0.2}, {N_PLUS_ONE, list_enrolments, 1}}},
+         .statements = {{MISSING_INDEX, look_up_reference, 0.1}, {N_PLUS_ONE, list_enrolments, 1}}},
         {.session = {.application = "celery worker1"},
-         .statements = {{SPILL, report_attendance, 4}, {ONE_SCHOOL, list_unread, 0.5}}},
-        {.session = {.application = "celery worker2"}, .statements = {{MISESTIMATE, find_relatives, 3}}},
+         .statements = {{SPILL, report_attendance, 3}, {ONE_SCHOOL, list_unread, 0.25}}},
+        {.session = {.application = "celery worker2"}, .statements = {{MISESTIMATE, count_overdue, 2}}},
     };
     static struct session deadlock = {.application = "celery worker3"};
     static struct queue_worker queued[sizeof queues / sizeof *queues];
