@@ -67,6 +67,7 @@ const char *error_kind_name(enum error_kind kind)
         [ERROR_LOST] = "lost",
         [ERROR_CANCELLED] = "cancelled",
         [ERROR_GONE] = "gone",
+        [ERROR_MISSING] = "missing",
         [ERROR_UNSUPPORTED] = "unsupported",
         [ERROR_INTERLOCK] = "interlock",
         [ERROR_SERVER] = "server",

@@ -26,6 +26,7 @@ enum error_kind {
     ERROR_UNSUPPORTED, /* the server's version or a missing extension does not allow it */
     ERROR_INTERLOCK,   /* refused by this console on purpose */
     ERROR_GONE,        /* the target is no longer the thing that was selected */
+    ERROR_MISSING,     /* a relation, schema or function does not exist on the server */
     ERROR_SERVER,      /* the server answered with another error */
     ERROR_SYSTEM,      /* a system call failed */
 };

@@ -7,6 +7,7 @@
 
 #include "backends/change.h"
 #include "panels/panel.h"
+#include "tui/dialog.h"
 
 /* Runs the console until it is left. The exit status; errors before the screen is taken go to stderr. */
 int console_run(const struct options *options);
@@ -36,6 +37,14 @@ void console_push_page(struct console *console, const char *crumb, struct page *
  * talloc_free afterwards. */
 void console_choose(struct console *console, const char *title, const char *const *lines, size_t count,
                     void (*chosen)(struct app *app, void *data, size_t choice), void *data);
+
+/* A dialog of a panel's own: console_dialog_new makes it, the panel fills it, console_dialog_open shows it.
+ * `accepted` is called when it was accepted; `data` is freed with talloc_free afterwards, also when it was
+ * left. */
+struct dialog *console_dialog_new(struct console *console, const char *title,
+                                  void (*accepted)(struct app *app, struct dialog *dialog, void *data),
+                                  void *data);
+void console_dialog_open(struct console *console);
 
 /* The dialog of a change: preview, reason, confirmation; then sends it and tells what became of it. Takes the
  * change over. */

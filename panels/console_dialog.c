@@ -16,6 +16,8 @@ struct dialog_layer {
     void (*chosen)(struct app *app, void *data, size_t choice);
     void *data;
     int first_choice;
+    /* a dialog of a panel's own */
+    void (*own_accepted)(struct app *app, struct dialog *dialog, void *data);
     /* a change */
     struct change *change;
     int reason_item;

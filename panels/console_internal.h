@@ -32,7 +32,8 @@ struct console {
     ev_timer dialog_wait;
     ev_signal terminate;
     struct change_watch *watch;
-    char *filter_before; /* what Esc in the filter prompt brings back */
+    struct layer *being_made; /* a dialog that is not shown yet */
+    char *filter_before;      /* what Esc in the filter prompt brings back */
 };
 
 /* console.c */

@@ -7,8 +7,9 @@
 struct plan_subject {
     struct pg_server *server;
     const char *sql;
-    const char *database; /* NULL: where the server's DSN leads */
-    bool truncated;       /* the server keeps no more of the text */
+    const char *database;    /* NULL: where the server's DSN leads */
+    const char *search_path; /* NULL: as chosen last, or the role's own */
+    bool truncated;          /* the server keeps no more of the text */
 };
 
 /* Opens the plan of a statement; with `measure` first the dialog that EXPLAIN ANALYZE always has. Texts are

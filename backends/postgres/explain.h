@@ -71,4 +71,18 @@ void explain_check(struct loop *loop, struct pg_server *server, const struct exp
                    void (*done)(void *data, const struct explain_check *check, const struct error *error),
                    void *data);
 
+/*
+ * Schemas that hold all relations which the statement names without a schema (the application sets
+ * search_path), the largest first, at most 500. For statements that fail with ERROR_MISSING. `done` exactly
+ * once; schemas are valid during it.
+ */
+struct explain_schema {
+    const char *name;
+    int64_t bytes; /* of those relations, estimated; -1 unknown */
+};
+void explain_schemas(struct loop *loop, struct pg_server *server, const struct explain_request *request,
+                     void (*done)(void *data, const struct explain_schema *schemas, size_t count,
+                                  const struct error *error),
+                     void *data);
+
 #endif
