@@ -41,7 +41,8 @@ struct desk {
     struct item *written;
     struct audit *audit;  /* NULL once it is gone */
     struct item *writing; /* the thread's batch: the loop may stop its timers, no more */
-    bool thread;          /* it runs */
+    bool thread;          /* it runs: */
+    pthread_t writer;
     char *folder, *environment;
 };
 
@@ -236,27 +237,27 @@ void audit_free(struct audit *audit)
     stop_timers(audit, desk->waiting);
     ev_async_stop(loop_ev(audit->loop), &audit->finished);
     desk->audit = NULL;
-    bool thread = desk->thread;
+    bool thread = desk->thread, hangs = desk->writing != NULL;
+    pthread_t writer = desk->writer;
     pthread_cond_signal(&desk->more);
     pthread_mutex_unlock(&desk->lock);
     if (!thread)
         desk_free(desk);
+    else if (hangs)
+        pthread_detach(writer);
+    else
+        pthread_join(writer, NULL);
     free(audit);
 }
 
 /* Signals belong to the loop's thread. */
 static bool start_thread(struct desk *desk)
 {
-    pthread_t thread;
-    pthread_attr_t attributes;
     sigset_t all, before;
     sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    desk->thread = pthread_create(&thread, &attributes, run_writer, desk) == 0;
+    desk->thread = pthread_create(&desk->writer, NULL, run_writer, desk) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
     return desk->thread;
 }
 

@@ -206,16 +206,17 @@ static void print_verdict(const char *name, const struct audit_verdict *verdict)
 {
     char *safe = safe_text_new(NULL, name);
     if (verdict->sound)
-        printf("%s: sound, %" PRIu64 " records\n", safe, verdict->records);
+        printf("%s: sound, %" PRIu64 " %s\n", safe, verdict->records,
+               verdict->records == 1 ? "record" : "records");
     else
         printf("%s: NOT SOUND at line %" PRIu64 ": %s\n", safe, verdict->first_bad, verdict->problem);
     if (*verdict->head)
         printf("  head %s (after record %" PRIu64 ")\n", verdict->head, verdict->records);
     if (verdict->torn)
-        printf("  %" PRIu64 " unfinished lines were left by a crash or a full disk, and sealed\n",
+        printf("  unfinished lines, left by a crash or a full disk and sealed since: %" PRIu64 "\n",
                verdict->torn);
     if (verdict->unfinished)
-        printf("  %" PRIu64 " changes begun without an end on record: outcome unknown, or still being sent\n",
+        printf("  begun without an end on record (outcome unknown, or still being sent): %" PRIu64 "\n",
                verdict->unfinished);
     if (verdict->sound)
         printf("  A cut end shows only against a head kept elsewhere: signalbox audit verify --head HASH\n");
