@@ -167,12 +167,47 @@ static void put_member(struct writer *writer, const char *name, const char *text
     put_string(writer, text);
 }
 
+/* Writes *** over [from, to). Returns where the text behind it is now. */
+static char *blot(char **text, char *from, const char *to)
+{
+    size_t start = (size_t)(from - *text);
+    char *masked = must(talloc_asprintf(NULL, "%.*s***%s", (int)start, *text, to));
+    talloc_free(*text);
+    *text = masked;
+    return masked + start + 3;
+}
+
+/* scheme://user:PASSWORD@host; passwords may hold nearly anything, so the last @ counts. */
+static void mask_addresses(char **text)
+{
+    for (char *at = *text; (at = strstr(at, "://"));) {
+        at += 3;
+        char *end = at + strcspn(at, "/?# \t\r\n\"'"), *host = memrchr(at, '@', (size_t)(end - at));
+        char *colon = host ? memchr(at, ':', (size_t)(host - at)) : NULL;
+        if (colon)
+            at = blot(text, colon + 1, host);
+    }
+}
+
+/* password=WORD, as in connection strings; what SQL quotes is masked as a statement. */
+static void mask_words(char **text)
+{
+    for (char *at = *text; (at = strcasestr(at, "password="));) {
+        at += strlen("password=");
+        size_t length = strcspn(at, "& \t\r\n\"'$");
+        if (length)
+            at = blot(text, at, at + length);
+    }
+}
+
 /* Free text may hold a statement or a connection string: both are masked. */
 static void put_masked(struct writer *writer, const char *name, const char *text)
 {
     if (!text)
         return;
     char *masked = secret_mask_statement(NULL, text);
+    mask_addresses(&masked);
+    mask_words(&masked);
     put_member(writer, name, masked);
     talloc_free(masked);
 }
