@@ -26,7 +26,11 @@ const char *pg_rows_text(const struct pg_rows *rows, int row, int column); /* NU
 int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column);  /* 0 for NULL or garbage */
 double pg_rows_real(const struct pg_rows *rows, int row, int column);      /* NaN for NULL or garbage */
 bool pg_rows_boolean(const struct pg_rows *rows, int row, int column);
+/* Bytes that all texts of these rows take, each with its NUL: to copy them into one block. */
+size_t pg_rows_bytes(const struct pg_rows *rows);
 const char *pg_rows_command(const struct pg_rows *rows); /* "SELECT 3" */
+/* With pg_statement.slice: whether this is the last part of the answer. Else true. */
+bool pg_rows_last(const struct pg_rows *rows);
 
 struct pg_statement {
     const char
@@ -34,11 +38,14 @@ struct pg_statement {
     const char *sql;
     int parameter_count;        /* at most 16 */
     const char *parameters[16]; /* text format; NULL is SQL NULL */
+    bool binary; /* the answer comes in binary: only integers, reals, booleans and texts can be read then */
+    int slice;   /* at most so many rows a call of the handler, the loop turning in between; 0: all at once */
 };
 
 struct pg_handler {
-    /* Once for each statement, in order; either rows or error is NULL. Not called for statements that were
-     * not answered before the connection was lost. May be NULL. */
+    /* Once for each statement, in order; either rows or error is NULL. With a slice as often as there are
+     * slices. Not called for statements that were not answered before the connection was lost. May be NULL.
+     * Must not free the connection. */
     void (*rows)(void *data, int index, const struct pg_rows *rows, const struct error *error);
     /* Once, at the end of everything; error is NULL unless the connection never came up, was lost, or the
      * deadline passed. The data may be freed here. */
@@ -50,7 +57,8 @@ struct pg_connection_options {
     const char *label;            /* for errors: "production: main as watch" */
     const char *dsn;              /* URI or key=value */
     const char *application_name; /* "signalbox watch" */
-    const char *settings; /* SQL run once after connecting ("SET statement_timeout = '5s'"), or NULL */
+    const char
+        *settings; /* one statement, run first after connecting: "SELECT set_config(...), ..."; or NULL */
     double connect_timeout_s;
     bool keep;           /* reconnect for ever with back-off and jitter; else one try */
     enum work_kind work; /* WORK_CONNECT, or WORK_URGENT for `act` */
@@ -60,10 +68,11 @@ struct pg_connection_options {
 
 /* Copies the options. Connects at the first request, or at pg_connection_open. */
 struct pg_connection *pg_connection_new(struct loop *loop, const struct pg_connection_options *options);
-/* Handlers still open get `done` with ERROR_LOST before this returns. */
+/* Handlers still open get `done` with ERROR_LOST before this returns. NULL is allowed. */
 void pg_connection_free(struct pg_connection *connection);
+/* Connects, unless it is up or connecting; when it is down, at once instead of after the back-off. */
 void pg_connection_open(struct pg_connection *connection);
-/* Ends the connection; requests in flight fail. */
+/* Ends the connection; requests in flight get ERROR_LOST. The next request connects again. */
 void pg_connection_close(struct pg_connection *connection);
 
 enum connection_state pg_connection_state(const struct pg_connection *connection);
@@ -73,9 +82,11 @@ int pg_connection_version(const struct pg_connection *connection); /* 150004; 0 
 int pg_connection_pid(const struct pg_connection *connection); /* of the server's process; 0 when not up */
 bool pg_connection_busy(const struct pg_connection *connection);
 
-/* Sends the statements in one round trip. Texts and parameters are copied. Requests made while connecting or
- * busy wait their turn; when the connection is down and not yet due for a new try, done is called with its
- * error in a later turn of the loop. */
+/* Sends the statements in one round trip. Texts and parameters are copied. Requests made while connecting
+ * wait (their deadline begins when it is up); those made while busy follow in the same pipeline. When the
+ * deadline passes (0: none) done gets ERROR_TIMEOUT, and the connection is closed and made anew: the server
+ * may hang. When the connection is down and not yet due for a new try, done is called with its error in a
+ * later turn of the loop. */
 void pg_connection_send(struct pg_connection *connection, const struct pg_statement *statements, int count,
                         double deadline_s, struct pg_handler handler);
 

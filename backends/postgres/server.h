@@ -32,6 +32,9 @@ struct feed *pg_server_feed(struct pg_server *server, enum pg_feed feed);
 /* What the header shows: the state of watching, and why it is down (ERROR_NONE when it is not). */
 enum connection_state pg_server_state(const struct pg_server *server);
 const struct error *pg_server_error(const struct pg_server *server);
+/* What the watching role lacks (pg_monitor), with the GRANT to do; kind ERROR_NONE when nothing. Sessions and
+ * statements of others are then hidden. */
+const struct error *pg_server_note(const struct pg_server *server);
 
 /* Facts learned at connecting. 0, NULL or false before. */
 int pg_server_version(const struct pg_server *server);

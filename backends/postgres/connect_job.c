@@ -1,0 +1,170 @@
+#include "backends/postgres/connect_job.h"
+
+#include <locale.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/postgres/connection_error.h"
+#include "core/clock.h"
+
+struct connect_job {
+    char *label, *dsn, *application_name;
+    double timeout_s;
+    PGconn *conn;
+    struct error error;
+    void (*done)(void *owner, PGconn *conn, const struct error *error);
+    void *owner; /* loop's thread only */
+    atomic_bool forsaken;
+};
+
+static char *copy(const char *text)
+{
+    char *fresh = strdup(text ? text : "");
+    if (!fresh)
+        abort();
+    return fresh;
+}
+
+static void ignore_notice(void *data, const PGresult *result)
+{
+    (void)data, (void)result; /* libpq would print it over the screen */
+}
+
+/* What stands before dbname gives way to the DSN; what stands behind it does not. */
+static PGconn *start_connecting(const struct connect_job *job, char *timeout, size_t size)
+{
+    snprintf(timeout, size, "%d", (int)(job->timeout_s < 2 ? 2 : job->timeout_s));
+    const char *keywords[] = {"application_name",
+                              "connect_timeout",
+                              "keepalives_idle",
+                              "keepalives_interval",
+                              "keepalives_count",
+                              "tcp_user_timeout",
+                              "dbname",
+                              "client_encoding",
+                              NULL};
+    const char *values[] = {job->application_name, timeout, "10", "5", "3", "20000", job->dsn, "UTF8", NULL};
+    return PQconnectStartParams(keywords, values, 1);
+}
+
+/* What the DSN, the service file and the environment come to: libpq's own timeout works only in its blocking
+ * connect. Each host of a list has that time. */
+static double effective_timeout(PGconn *conn, double fallback)
+{
+    double seconds = fallback;
+    int hosts = 1;
+    PQconninfoOption *options = PQconninfo(conn);
+    for (PQconninfoOption *o = options; o && o->keyword; o++) {
+        if (strcmp(o->keyword, "connect_timeout") == 0 && o->val && atoi(o->val) > 0)
+            seconds = atoi(o->val);
+        if (strcmp(o->keyword, "host") == 0 && o->val)
+            for (const char *c = o->val; *c; c++)
+                hosts += *c == ',';
+    }
+    PQconninfoFree(options);
+    return seconds * hosts;
+}
+
+static void describe_place(PGconn *conn, char *what, size_t size)
+{
+    const char *host = PQhost(conn), *port = PQport(conn);
+    if (host && host[0] == '/')
+        snprintf(what, size, "cannot connect to %s/.s.PGSQL.%s", host, port);
+    else if (host && *host)
+        snprintf(what, size, "cannot connect to %s:%s", host, port);
+    else
+        snprintf(what, size, "cannot connect");
+}
+
+static bool finish_connecting(struct connect_job *job, const char *what)
+{
+    double timeout = effective_timeout(job->conn, job->timeout_s);
+    double end = clock_monotonic() + timeout;
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
+        /* libpq may open another socket at any step: never keep the descriptor. */
+        struct pollfd fd = {.fd = PQsocket(job->conn),
+                            .events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+        double left = end - clock_monotonic();
+        if (atomic_load(&job->forsaken))
+            return false;
+        if (left <= 0)
+            return error_set(&job->error, ERROR_TIMEOUT, job->label, what,
+                             "Is a firewall in between, or does the server hang?", "no answer within %.0f s",
+                             timeout);
+        if (poll(&fd, 1, left < 0.1 ? (int)(left * 1000) + 1 : 100) != 0)
+            status = PQconnectPoll(job->conn);
+    }
+    if (status == PGRES_POLLING_OK)
+        return true;
+    return pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn));
+}
+
+static void connect_in_worker(void *data)
+{
+    struct connect_job *job = data;
+    /* libpq's texts are read by us: no translation in this thread. */
+    locale_t plain = newlocale(LC_MESSAGES_MASK, "C", (locale_t)0);
+    locale_t before = plain ? uselocale(plain) : (locale_t)0;
+    char timeout[16], what[sizeof job->error.what] = "cannot connect";
+    if (!atomic_load(&job->forsaken))
+        job->conn = start_connecting(job, timeout, sizeof timeout);
+    bool up = false;
+    if (job->conn) {
+        PQsetNoticeReceiver(job->conn, ignore_notice, NULL);
+        PQsetErrorVerbosity(job->conn, PQERRORS_VERBOSE); /* shows the SQLSTATE of a refusal */
+        describe_place(job->conn, what, sizeof what);
+        if (PQstatus(job->conn) == CONNECTION_BAD)
+            pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn));
+        else
+            up = finish_connecting(job, what);
+    }
+    if (!up) {
+        PQfinish(job->conn);
+        job->conn = NULL;
+    }
+    if (plain) {
+        uselocale(before);
+        freelocale(plain);
+    }
+}
+
+static void hand_over(void *data)
+{
+    struct connect_job *job = data;
+    if (job->owner)
+        job->done(job->owner, job->conn, job->conn ? NULL : &job->error);
+    else
+        PQfinish(job->conn);
+    free(job->label);
+    free(job->dsn);
+    free(job->application_name);
+    free(job);
+}
+
+struct connect_job *connect_job_start(struct loop *loop, const struct pg_connection_options *options,
+                                      void (*done)(void *owner, PGconn *conn, const struct error *error),
+                                      void *owner)
+{
+    struct connect_job *job = calloc(1, sizeof *job);
+    if (!job)
+        abort();
+    job->label = copy(options->label);
+    job->dsn = copy(options->dsn);
+    job->application_name = copy(options->application_name);
+    job->timeout_s = options->connect_timeout_s > 0 ? options->connect_timeout_s : 10;
+    job->done = done;
+    job->owner = owner;
+    atomic_init(&job->forsaken, false);
+    loop_work(loop, options->work, connect_in_worker, hand_over, job);
+    return job;
+}
+
+void connect_job_forsake(struct connect_job *job)
+{
+    job->owner = NULL;
+    atomic_store(&job->forsaken, true);
+}

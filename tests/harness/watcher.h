@@ -1,0 +1,28 @@
+/* A server watched from a test: the loop is run until a condition holds. */
+#ifndef TESTS_HARNESS_WATCHER_H
+#define TESTS_HARNESS_WATCHER_H
+
+#include "backends/postgres/server.h"
+#include "tests/harness/cluster.h"
+
+struct watcher {
+    struct loop *loop;
+    struct environment environment;
+    struct environment_server definition;
+    struct pg_server *server;
+    int changes;
+};
+
+/* Watches with these DSNs (act may be NULL). The texts are borrowed. */
+void watcher_start(struct watcher *w, const char *watch, const char *act);
+void watcher_end(struct watcher *w);
+/* Runs the loop until holds(data); false after the time. */
+bool loop_until(struct loop *loop, double seconds, bool (*holds)(void *data), void *data);
+/* The same with the watcher as data. */
+#define watcher_until(w, seconds, holds) loop_until((w)->loop, (seconds), (holds), (w))
+/* Runs the loop for a while: only to see that something does not happen. */
+void watcher_run(struct watcher *w, double seconds);
+/* A fresh snapshot of the feed (asked now); false after the time, or when the feed failed. */
+bool watcher_refresh(struct watcher *w, enum pg_feed feed, double seconds);
+
+#endif
