@@ -78,6 +78,7 @@ void app_free(struct app *app)
     if (!app)
         return;
     app->changed = NULL;
+    TALLOC_FREE(app->audit_state);
     access_free(app->access);
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_free(app->servers[i]);

@@ -11,6 +11,7 @@
 #include "panels/options.h"
 
 struct console;
+struct audit_state;
 
 struct app {
     struct loop *loop;
@@ -24,6 +25,7 @@ struct app {
     struct console *console;          /* NULL in batch */
     void (*changed)(struct app *app); /* something that can be seen changed; may be NULL */
     void *panel_state;                /* the queries panel's own */
+    struct audit_state *audit_state;  /* the audit panel's own */
 };
 
 /* Finds the environment that the options name (or none does), and makes its servers; nothing connects yet.

@@ -51,6 +51,7 @@ struct schema_choice {
     struct app *app;
     struct plan_request *request;
     char **names;
+    bool replaces; /* the plan that failed is on top: it goes */
 };
 
 static void check_request(struct app *app, struct plan_request *request);
@@ -71,6 +72,8 @@ static void schema_chosen(struct app *app, void *data, size_t index)
     talloc_free(last->search_path);
     last->search_path = talloc_asprintf(last, "%s, public", choice->names[index]);
     request->explain.search_path = talloc_strdup(request, last->search_path);
+    if (choice->replaces)
+        console_pop(app->console);
     request_go_on(app, request);
 }
 
@@ -102,10 +105,11 @@ static void schemas_found(void *data, const struct explain_schema *schemas, size
                    choice);
 }
 
-static void offer_schemas(struct app *app, const struct plan_request *failed)
+static void offer_schemas(struct app *app, const struct plan_request *failed, bool replaces)
 {
     struct schema_choice *choice = talloc_zero(NULL, struct schema_choice);
     choice->app = app;
+    choice->replaces = replaces;
     choice->request = talloc_steal(choice, request_copy(failed));
     choice->request->schemas_offered = true;
     explain_schemas(app->loop, failed->server, &choice->request->explain, schemas_found, choice);
@@ -114,7 +118,7 @@ static void offer_schemas(struct app *app, const struct plan_request *failed)
 void plan_dialog_failed(struct app *app, const struct plan_request *request, const struct error *error)
 {
     if (error->kind == ERROR_MISSING && !request->schemas_offered)
-        offer_schemas(app, request);
+        offer_schemas(app, request, true);
 }
 
 /* --- the dialog before a measured plan
@@ -171,7 +175,7 @@ static void check_done(void *data, const struct explain_check *check, const stru
     talloc_free(waiting);
     if (!check) {
         if (error->kind == ERROR_MISSING && !request->schemas_offered)
-            offer_schemas(app, request);
+            offer_schemas(app, request, false);
         else
             console_say_error(app->console, error);
         talloc_free(request);

@@ -8,9 +8,11 @@
 #include "panels/panel.h"
 
 extern const struct panel_ops panel_queries;
+extern const struct panel_ops panel_audit;
 
 const struct panel_ops *const panel_registry[] = {
     &panel_queries,
+    &panel_audit,
 };
 const size_t panel_count = sizeof panel_registry / sizeof *panel_registry;
 
