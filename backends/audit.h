@@ -40,7 +40,8 @@ void audit_free(struct audit *audit);
 enum audit_place { AUDIT_NOWHERE, AUDIT_FILE, AUDIT_JOURNAL };
 /* Appends; `done` is called on the loop's thread within 2.5 s whatever happens: where the record is now, and
  * why not in the file. A record that reached neither the file nor the journal is AUDIT_NOWHERE, with the
- * whole line in `record` so that break-glass can print it. */
+ * whole record in `record` so that break-glass can print it. When the disk only was late, the record may
+ * still turn up in the file; that is not told again. Records in the journal are not part of the chain. */
 void audit_write(struct audit *audit, const struct audit_entry *entry,
                  void (*done)(void *data, enum audit_place place, const char *record,
                               const struct error *error),

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +13,25 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <talloc.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backends/audit_internal.h"
 #include "core/clock.h"
 #include "tests/unit/unit.h"
+
+/* Stands for a disk that hangs: the audit thread's flush waits here until it is let go. */
+static atomic_bool disk_hangs;
+static atomic_int flushes;
+
+int fdatasync(int file)
+{
+    while (atomic_load(&disk_hangs))
+        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+    int status = fsync(file);
+    atomic_fetch_add(&flushes, 1);
+    return status;
+}
 
 struct fixture {
     struct loop *loop;
@@ -380,6 +395,55 @@ static void test_foreign_lock(void **state)
     audit_free(audit);
 }
 
+static void test_hanging_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct audit *audit = audit_new(f->loop, "test", f->folder);
+    ev_timer tick;
+    ev_timer_init(&tick, on_tick, 0.02, 0.02);
+    tick.data = f;
+    ev_timer_start(loop_ev(f->loop), &tick);
+    atomic_store(&disk_hangs, true);
+    double start = clock_monotonic();
+    write_records(f, audit, 2);
+    assert_true(clock_monotonic() - start < 2.6);
+    assert_int_equal(f->place, AUDIT_NOWHERE);
+    assert_int_equal(f->error.kind, ERROR_TIMEOUT);
+    assert_non_null(strstr(f->record, "1@2026"));
+    assert_true(f->ticks > 20);
+    atomic_store(&disk_hangs, false);
+    /* The late success is not told again: one answer for one more record. */
+    write_records(f, audit, 1);
+    assert_int_equal(f->place, AUDIT_FILE);
+    ev_timer_stop(loop_ev(f->loop), &tick);
+    audit_free(audit);
+    assert_int_equal(f->answers, 1);
+    struct audit_verdict verdict;
+    struct error error;
+    assert_true(audit_verify("test", f->folder, NULL, &verdict, &error));
+    assert_true(verdict.sound);
+    assert_int_equal(verdict.records, 3);
+}
+
+/* Leaving does not wait for ever; the thread that was left behind ends and frees what it holds. */
+static void test_leave_hanging_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct audit *audit = audit_new(f->loop, "test", f->folder);
+    atomic_store(&disk_hangs, true);
+    int before = atomic_load(&flushes);
+    audit_write(audit, &(struct audit_entry){.event = "after"}, answered, f);
+    double start = clock_monotonic();
+    audit_free(audit);
+    double took = clock_monotonic() - start;
+    assert_true(took > 1.9 && took < 3);
+    atomic_store(&disk_hangs, false);
+    while (atomic_load(&flushes) == before && clock_monotonic() - start < 12)
+        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+    assert_int_equal(atomic_load(&flushes), before + 1);
+    assert_int_equal(f->answers, 0);
+}
+
 /* A folder that is a pipe nobody feeds: open does not hang, and it is refused. */
 static void test_not_a_file(void **state)
 {
@@ -474,11 +538,22 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_chain),         TEST(test_missing_is_empty),   TEST(test_every_changed_byte),
-        TEST(test_moved_lines),   TEST(test_torn_line),          TEST(test_altered_end_is_not_sealed),
-        TEST(test_two_processes), TEST(test_unwritable),         TEST(test_full_disk),
-        TEST(test_foreign_lock),  TEST(test_not_a_file),         TEST(test_hostile_text),
-        TEST(test_secrets),       TEST(test_free_while_writing),
+        TEST(test_chain),
+        TEST(test_missing_is_empty),
+        TEST(test_every_changed_byte),
+        TEST(test_moved_lines),
+        TEST(test_torn_line),
+        TEST(test_altered_end_is_not_sealed),
+        TEST(test_two_processes),
+        TEST(test_unwritable),
+        TEST(test_full_disk),
+        TEST(test_foreign_lock),
+        TEST(test_hanging_disk),
+        TEST(test_leave_hanging_disk),
+        TEST(test_not_a_file),
+        TEST(test_hostile_text),
+        TEST(test_secrets),
+        TEST(test_free_while_writing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
