@@ -1,3 +1,5 @@
+/* `signalbox explain`: reads the plan from a file or standard input and prints what backends/postgres/plan.h
+ * finds. */
 #include "panels/explain_command.h"
 
 #include <errno.h>

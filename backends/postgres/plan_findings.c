@@ -307,10 +307,7 @@ static char *misestimate_words(struct findings *findings, const struct plan_node
     struct word expected = count_word(node->rows_estimated);
     if (node->rows <= 0)
         return WORDS("%s was expected to give %s rows and gave none", name_of(node), expected.text);
-    if (node->misestimate < 10000)
-        snprintf(factor, sizeof factor, "%.0f", node->misestimate);
-    else
-        format_count(factor, sizeof factor, node->misestimate);
+    format_count(factor, sizeof factor, round(node->misestimate));
     return WORDS("%s is estimated %s times too %s (%s expected, %s found)", name_of(node), factor,
                  node->direction == PLAN_TOO_LOW ? "low" : "high", expected.text,
                  count_word(node->rows).text);

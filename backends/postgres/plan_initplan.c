@@ -162,10 +162,9 @@ static void rank_nodes(struct plan_references *references, const struct plan_bui
         references->rank[node] = references->next_rank++;
 }
 
+/* A merge sort: qsort passes no context, and the order depends on rank. */
 static void sort_references(struct plan_references *references)
 {
-    /* insertion into runs is enough: nodes come in plan order, lists are short; a stable merge for long ones
-     */
     for (size_t width = 1; width < references->count; width *= 2) {
         struct reference *merged = plan_must(talloc_array(references, struct reference, references->count));
         for (size_t from = 0; from < references->count; from += 2 * width) {

@@ -126,15 +126,13 @@ static void subtract_children(struct plan_build *build, struct timing *timing)
 
 /* ---- blocks follow the time ---- */
 
-static void subtract_blocks(struct plan_blocks *own, const struct plan_blocks *part, double share)
+static void subtract_blocks(struct plan_blocks *own, struct plan_blocks *part)
 {
-    for (size_t i = 0; i < plan_block_key_count; i++) {
-        int64_t used = *plan_block((struct plan_blocks *)part, i);
-        if (used > 0 && *plan_block(own, i) >= 0)
-            *plan_block(own, i) -= share == 1 ? used : (int64_t)round((double)used * share);
-    }
-    own->io_read_ms -= known(part->io_read_ms) * share;
-    own->io_write_ms -= known(part->io_write_ms) * share;
+    for (size_t i = 0; i < plan_block_key_count; i++)
+        if (*plan_block(part, i) > 0 && *plan_block(own, i) >= 0)
+            *plan_block(own, i) -= *plan_block(part, i);
+    own->io_read_ms -= known(part->io_read_ms);
+    own->io_write_ms -= known(part->io_write_ms);
 }
 
 static void subtract_child_blocks(struct plan_build *build)
@@ -143,7 +141,7 @@ static void subtract_child_blocks(struct plan_build *build)
         build->nodes[i].own = build->nodes[i].blocks;
         for (int c = build->work[i].first_child; c != PLAN_NONE; c = build->work[c].next_sibling)
             if (!build->work[c].separate)
-                subtract_blocks(&build->nodes[i].own, &build->nodes[c].blocks, 1);
+                subtract_blocks(&build->nodes[i].own, &build->nodes[c].blocks);
     }
 }
 
@@ -176,7 +174,7 @@ static void charge_initplans(struct plan_build *build, struct timing *timing)
         int consumer = plan_first_consumer(references, build, i, timing->spent[i], timing->rest);
         timing->consumer[i] = consumer;
         timing->rest[consumer] -= timing->spent[i];
-        subtract_blocks(&build->nodes[consumer].own, &build->nodes[i].blocks, 1);
+        subtract_blocks(&build->nodes[consumer].own, &build->nodes[i].blocks);
     }
     talloc_free(references);
 }
@@ -206,6 +204,38 @@ struct scans {
     double spent;
 };
 
+/* Each counter pro rata of its own: the scan that came first may have read most blocks in little time. */
+static void charge_cte_blocks(struct plan_build *build, int cte, const struct scans *scans)
+{
+    for (size_t b = 0; b < plan_block_key_count; b++) {
+        double all = 0, charged = (double)*plan_block(&build->nodes[cte].blocks, b);
+        for (size_t i = 0; i < scans->count; i++)
+            all += fmax(0, (double)*plan_block(&build->nodes[scans->list[i]].blocks, b));
+        for (size_t i = 0; i < scans->count && all > 0 && charged > 0; i++) {
+            struct plan_node *scan = &build->nodes[scans->list[i]];
+            double used = fmax(0, (double)*plan_block(&scan->blocks, b));
+            *plan_block(&scan->own, b) -= (int64_t)round(fmin(charged, all) * used / all);
+        }
+    }
+}
+
+static void charge_cte_io(struct plan_build *build, int cte, const struct scans *scans)
+{
+    double reads = 0, writes = 0;
+    for (size_t i = 0; i < scans->count; i++) {
+        reads += known(build->nodes[scans->list[i]].blocks.io_read_ms);
+        writes += known(build->nodes[scans->list[i]].blocks.io_write_ms);
+    }
+    const struct plan_blocks *part = &build->nodes[cte].blocks;
+    for (size_t i = 0; i < scans->count; i++) {
+        struct plan_node *scan = &build->nodes[scans->list[i]];
+        if (reads > 0)
+            scan->own.io_read_ms -= known(part->io_read_ms) * known(scan->blocks.io_read_ms) / reads;
+        if (writes > 0)
+            scan->own.io_write_ms -= known(part->io_write_ms) * known(scan->blocks.io_write_ms) / writes;
+    }
+}
+
 static void charge_cte(struct plan_build *build, struct timing *timing, int cte, const struct scans *scans)
 {
     struct plan_node *node = &build->nodes[cte];
@@ -220,8 +250,9 @@ static void charge_cte(struct plan_build *build, struct timing *timing, int cte,
         int scan = scans->list[i];
         double share = scans->spent > 0 ? timing->spent[scan] / scans->spent : 1 / (double)scans->count;
         timing->rest[scan] -= charged * share;
-        subtract_blocks(&build->nodes[scan].own, &node->blocks, share);
     }
+    charge_cte_blocks(build, cte, scans);
+    charge_cte_io(build, cte, scans);
 }
 
 static void charge_ctes(struct plan_build *build, struct timing *timing)

@@ -9,6 +9,7 @@
 #include <talloc.h>
 
 #include "backends/postgres/plan.h"
+#include "panels/explain_command.h"
 #include "tests/unit/unit.h"
 
 static char *read_file(void *context, const char *name, size_t *length)
@@ -94,6 +95,25 @@ static const char *const measured_plans[] = {
     "init_parallel_terse.json",
 };
 
+static void check_sum(const char *name, const struct plan *plan)
+{
+    double self = 0, total = plan->nodes[0].total_ms, percent = 0;
+    for (size_t i = 0; i < plan->node_count; i++) {
+        const struct plan_node *n = &plan->nodes[i];
+        self += n->self_ms;
+        percent += n->self_percent;
+        total += n->extra_root ? n->total_ms : 0;
+        if (!(n->self_ms >= -n->error_ms - 1e-9))
+            fail_msg("%s: %s has a self time of %f ms", name, n->title, n->self_ms);
+        assert_true(n->own.shared_hit <= n->blocks.shared_hit);
+        assert_true(n->own.temp_written <= n->blocks.temp_written);
+    }
+    if (!(fabs(self - total) <= 0.01 * total))
+        fail_msg("%s: self times sum to %f ms, the plan took %f ms", name, self, total);
+    assert_near(percent, 100, 0.1);
+    assert_near(plan->total_ms, total, 0.001);
+}
+
 /* The self times of all nodes are the root's time and that of the extra roots, and none is below zero by more
  * than rounding explains. */
 static void self_times_add_up(void **state)
@@ -101,25 +121,7 @@ static void self_times_add_up(void **state)
     (void)state;
     for (size_t p = 0; p < sizeof measured_plans / sizeof measured_plans[0]; p++) {
         void *context = talloc_new(NULL);
-        const struct plan *plan = load(context, measured_plans[p]);
-        double self = 0, total = plan->nodes[0].total_ms, percent = 0;
-        for (size_t i = 0; i < plan->node_count; i++) {
-            const struct plan_node *n = &plan->nodes[i];
-            self += n->self_ms;
-            percent += n->self_percent;
-            if (n->extra_root)
-                total += n->total_ms;
-            if (!(n->self_ms >= -n->error_ms - 1e-9))
-                fail_msg("%s: %s has a self time of %f ms", measured_plans[p], n->title, n->self_ms);
-            for (size_t b = 0; b < 2; b++) {
-                assert_true(n->own.shared_hit <= n->blocks.shared_hit);
-                assert_true(n->own.temp_written <= n->blocks.temp_written);
-            }
-        }
-        if (!(fabs(self - total) <= 0.01 * total))
-            fail_msg("%s: self times sum to %f ms, the plan took %f ms", measured_plans[p], self, total);
-        assert_near(percent, 100, 0.1);
-        assert_near(plan->total_ms, total, 0.001);
+        check_sum(measured_plans[p], load(context, measured_plans[p]));
         talloc_free(context);
     }
 }
@@ -651,6 +653,59 @@ static void text_is_a_tree(void **state)
     talloc_free(context);
 }
 
+static void own_blocks_are_without_children(void **state)
+{
+    (void)state;
+    void *context = talloc_new(NULL);
+    const struct plan *plan = load(context, "heapfetch.json");
+    assert_int_equal(node(plan, 1)->blocks.shared_hit, 52);
+    assert_int_equal(node(plan, 1)->own.shared_hit, 0);
+    assert_int_equal(node(plan, 3)->own.shared_hit, 51);
+    plan = load(context, "initwhen.json"); /* what an InitPlan read is not its consumer's */
+    assert_int_equal(node(plan, 1)->blocks.shared_hit, 84);
+    assert_int_equal(node(plan, 1)->own.shared_hit, 0);
+    assert_int_equal(node(plan, 2)->own.shared_hit, 83);
+    plan = load(context, "cte_two.json");
+    int64_t sum = 0;
+    for (size_t i = 0; i < plan->node_count; i++)
+        sum += plan->nodes[i].own.shared_hit;
+    assert_int_equal(sum, plan->nodes[0].blocks.shared_hit);
+    talloc_free(context);
+}
+
+static void without_timing_nothing_is_invented(void **state)
+{
+    (void)state;
+    void *context = talloc_new(NULL);
+    const struct plan *plan = parse(context,
+                                    "[{\"Plan\":{\"Node Type\":\"Result\",\"Plan Rows\":3,\"Actual Rows\":3,"
+                                    "\"Actual Loops\":1},\"Execution Time\":2.5}]",
+                                    NULL);
+    assert_true(plan->has_actual);
+    assert_false(plan->has_timing);
+    assert_true(isnan(plan->nodes[0].self_ms) && isnan(plan->nodes[0].total_ms) && isnan(plan->total_ms));
+    assert_near(plan->nodes[0].rows, 3, 0);
+    assert_near(plan->nodes[0].misestimate, 1, 0);
+    char *text = print_text(plan);
+    assert_non_null(strstr(text, "TIMING OFF"));
+    free(text);
+    talloc_free(context);
+}
+
+static void the_command_tells_errors_by_its_exit_code(void **state)
+{
+    (void)state;
+    char name[] = "explain", missing[] = "/nonexistent/plan.json", option[] = "--jsno";
+    char good[] = TEST_ROOT "/tests/data/plans/never.json", bad[] = TEST_ROOT "/Makefile", json[] = "--json";
+    assert_int_equal(explain_command(1, (char *[]){name, NULL}), 2);
+    assert_int_equal(explain_command(2, (char *[]){name, missing, NULL}), 2);
+    assert_int_equal(explain_command(2, (char *[]){name, bad, NULL}), 2);
+    assert_int_equal(explain_command(3, (char *[]){name, good, option, NULL}), 2);
+    assert_int_equal(explain_command(3, (char *[]){name, good, good, NULL}), 2);
+    assert_int_equal(explain_command(3, (char *[]){name, good, json, NULL}), 0);
+    assert_int_equal(explain_command(2, (char *[]){name, good, NULL}), 0);
+}
+
 /* Names come from tenants: nothing in them may reach the terminal raw. */
 static void hostile_names_are_made_visible(void **state)
 {
@@ -694,6 +749,9 @@ int main(void)
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(json_keeps_its_promise),
         cmocka_unit_test(text_is_a_tree),
+        cmocka_unit_test(own_blocks_are_without_children),
+        cmocka_unit_test(without_timing_nothing_is_invented),
+        cmocka_unit_test(the_command_tells_errors_by_its_exit_code),
         cmocka_unit_test(hostile_names_are_made_visible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
