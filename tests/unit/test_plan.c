@@ -195,6 +195,54 @@ static void time_is_at_the_right_node(void **state)
     }
 }
 
+#define NODE(type, ms, loops)                                                                                \
+    "{\"Node Type\":\"" type "\",\"Plan Rows\":1,\"Actual Rows\":1,\"Actual Total Time\":" ms                \
+    ",\"Actual Loops\":" loops
+#define PLANS ",\"Plans\":["
+#define OUTER ",\"Parent Relationship\":\"Outer\""
+#define INIT(name) ",\"Parent Relationship\":\"InitPlan\",\"Subplan Name\":\"" name "\"}"
+#define SCAN_OF(cte) ",\"CTE Name\":\"" cte "\",\"Alias\":\"" cte "\""
+
+/* Every node here could have paid for both: only the texts tell. What a literal says is no mention, $1 is not
+ * the beginning of $12, and what is needed below a Gather is evaluated by it. */
+static const char parameters[] =
+    "{\"Plan\":" NODE("Sort", "300", "1") ",\"Sort Key\":[\"(a + $12)\"]" PLANS NODE("Result", "20", "1")
+        INIT("InitPlan 1 (returns $1)") "," NODE("Result", "30", "1")
+            INIT("InitPlan 2 (returns $0,$12)") "," NODE("Gather", "200", "1") OUTER
+    ",\"Workers Planned\":1,\"Workers Launched\":1" PLANS NODE("Seq Scan", "100", "2") OUTER
+    ",\"Parallel Aware\":true,\"Filter\":\"((a > $1) AND (b <> '$12'::text))\","
+    "\"Workers\":[{\"Worker Number\":0,\"Actual Total Time\":100,\"Actual Loops\":1}]}]}]}}";
+
+static void initplans_are_paid_by_who_mentions_them(void **state)
+{
+    (void)state;
+    void *context = talloc_new(NULL);
+    const struct plan *plan = parse(context, parameters, NULL);
+    assert_near(node(plan, 1)->self_ms, 300 - 200 - 30, 1e-6);
+    assert_near(node(plan, 2)->self_ms, 20, 1e-6);
+    assert_near(node(plan, 3)->self_ms, 30, 1e-6);
+    assert_near(node(plan, 4)->self_ms, 200 - 100 - 20, 1e-6);
+    assert_near(node(plan, 5)->self_ms, 100, 1e-6);
+    talloc_free(context);
+}
+
+/* WITH x AS (...) SELECT ... FROM (WITH x AS (SELECT * FROM x) ...): the inner x reads the outer one. */
+static const char shadowed[] = "{\"Plan\":" NODE("Aggregate", "100", "1") PLANS NODE("Result", "60", "1")
+    INIT("CTE x") "," NODE("CTE Scan", "90", "1") OUTER SCAN_OF("x") PLANS NODE("CTE Scan", "70", "1")
+        SCAN_OF("x") INIT("CTE x") "]}]}}";
+
+static void a_cte_does_not_read_itself(void **state)
+{
+    (void)state;
+    void *context = talloc_new(NULL);
+    const struct plan *plan = parse(context, shadowed, NULL);
+    assert_near(node(plan, 1)->self_ms, 10, 1e-6);
+    assert_near(node(plan, 2)->self_ms, 60, 1e-6);
+    assert_near(node(plan, 3)->self_ms, 20, 1e-6);
+    assert_near(node(plan, 4)->self_ms, 10, 1e-6);
+    talloc_free(context);
+}
+
 /* One process builds the bitmap, the others wait: it takes as long on the clock as it says (pev2 #696). */
 static void a_shared_bitmap_is_not_divided(void **state)
 {
@@ -419,6 +467,14 @@ static void little_time_is_no_finding(void **state)
     assert_int_equal(count, 0);
     plan_findings(context, load(context, "psql_aligned.txt"), &count); /* not measured */
     assert_int_equal(count, 0);
+    static const char spill[] = "{\"Plan\":" NODE("Limit", "100", "1") PLANS NODE("Sort", "%s", "1") OUTER
+        ",\"Sort Space Type\":\"Disk\",\"Sort Space Used\":99}]}}";
+    for (int much = 0; much < 2; much++) {
+        char *text = talloc_strdup(context, spill), *mark = strstr(text, "%s");
+        memcpy(mark, much ? "9 " : "1 ", 2);
+        plan_findings(context, parse(context, text, NULL), &count);
+        assert_int_equal(count, much);
+    }
     talloc_free(context);
 }
 
@@ -731,6 +787,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(self_times_add_up),
         cmocka_unit_test(time_is_at_the_right_node),
+        cmocka_unit_test(initplans_are_paid_by_who_mentions_them),
+        cmocka_unit_test(a_cte_does_not_read_itself),
         cmocka_unit_test(a_shared_bitmap_is_not_divided),
         cmocka_unit_test(data_modifying_ctes_run_after_the_plan),
         cmocka_unit_test(loops_and_rows_are_totals),
