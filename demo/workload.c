@@ -316,7 +316,7 @@ static void *web_worker(void *argument)
         } else {
             pay_invoice(session);
         }
-        pause_for(0.02 + pick(session, 160) / 1000.0);
+        pause_for(0.02 + pick(session, 110) / 1000.0);
     }
     return NULL;
 }
