@@ -30,10 +30,13 @@ enum dialog_result {
 struct dialog *dialog_new(const void *context, const char *title, const char *badge, enum style badge_style);
 /* The border's style: STYLE_BORDER, or STYLE_BREAK_GLASS. */
 void dialog_set_border(struct dialog *dialog, enum style style);
-/* Whether dry run is offered (default: no). */
-void dialog_set_dry_run(struct dialog *dialog, bool offered);
-/* What Enter does, for the footer: "cancel the statement". Default "go on". */
-void dialog_set_accept(struct dialog *dialog, const char *label);
+/* What the border at the bottom offers: keys as text (from the keymap: keymap_key_of), and what Enter does
+ * ("cancel the statement"). NULL leaves an entry out; a dry run is offered only when it is named here.
+ * Copied. */
+struct dialog_keys {
+    const char *leave, *accept, *accept_label, *dry_run, *next_field;
+};
+void dialog_set_keys(struct dialog *dialog, const struct dialog_keys *keys);
 
 /* Items, from top to bottom. Each returns its number. A label that is NULL or "" continues the item above. */
 int dialog_add_text(struct dialog *dialog, const char *label, enum style style, const char *text);

@@ -30,6 +30,9 @@ struct table *table_new(const void *context, const struct column *columns, size_
 void table_set_context(struct table *table, const void *context);
 /* What is said when there are no rows at all ("nobody waits for a lock"). Copied. */
 void table_set_empty(struct table *table, const char *text);
+/* In a tree, how many children of a branch are shown ("… 28 more") until it is unfolded; 0 (as it begins):
+ * all. */
+void table_set_branch_limit(struct table *table, int children);
 /* Everything is drawn dim: the rows are old. */
 void table_set_late(struct table *table, bool late);
 
