@@ -38,7 +38,8 @@ struct dialog_line {
 struct dialog {
     char *title, *badge;
     enum style badge_style, border;
-    struct dialog_keys keys;
+    bool dry_run;
+    char *accept_label, *leave_key, *accept_key, *dry_run_key, *next_field_key;
     struct item *items;
     int count;
     int focus;  /* the item that takes characters; -1: none */
@@ -86,14 +87,22 @@ void dialog_set_border(struct dialog *dialog, enum style style)
     dialog->border = style;
 }
 
+void dialog_set_dry_run(struct dialog *dialog, bool offered)
+{
+    dialog->dry_run = offered;
+}
+
+void dialog_set_accept(struct dialog *dialog, const char *label)
+{
+    replace(dialog, &dialog->accept_label, label);
+}
+
 void dialog_set_keys(struct dialog *dialog, const struct dialog_keys *keys)
 {
-    const char *const *from[] = {&keys->leave, &keys->accept, &keys->accept_label, &keys->dry_run,
-                                 &keys->next_field};
-    const char **to[] = {&dialog->keys.leave, &dialog->keys.accept, &dialog->keys.accept_label,
-                         &dialog->keys.dry_run, &dialog->keys.next_field};
-    for (size_t i = 0; i < sizeof from / sizeof *from; i++)
-        *to[i] = *from[i] ? checked(talloc_strdup(dialog, *from[i])) : NULL;
+    replace(dialog, &dialog->leave_key, keys->leave);
+    replace(dialog, &dialog->accept_key, keys->accept);
+    replace(dialog, &dialog->dry_run_key, keys->dry_run);
+    replace(dialog, &dialog->next_field_key, keys->next_field);
 }
 
 /* ---- items ---- */
@@ -309,7 +318,7 @@ static enum dialog_result act(struct dialog *dialog, const char *verb)
     if (strcmp(verb, "accept") == 0)
         return accept(dialog);
     if (strcmp(verb, "dry-run") == 0)
-        return dialog->keys.dry_run ? DIALOG_DRY_RUN : DIALOG_OPEN;
+        return dialog->dry_run ? DIALOG_DRY_RUN : DIALOG_OPEN;
     if (strcmp(verb, "next-field") == 0)
         move_focus(dialog, 1, true);
     else if (strcmp(verb, "previous-field") == 0)
@@ -469,27 +478,26 @@ static int draw_entry(struct screen *screen, int row, int column, int room, cons
 
 static void draw_footer(const struct dialog *dialog, struct screen *screen, int row, int left, int columns)
 {
-    const struct dialog_keys *keys = &dialog->keys;
     int at = left + 2, end = left + columns - 2;
-    if (keys->leave)
-        at += draw_entry(screen, row, at, end - at, keys->leave, "leave") + 1;
+    if (dialog->leave_key)
+        at += draw_entry(screen, row, at, end - at, dialog->leave_key, "leave") + 1;
     if (dialog_wait(dialog) != 0) {
         screen_put(screen, row, at, end - at, STYLE_DIM, " a moment … ");
         return;
     }
-    if (keys->accept)
-        at += draw_entry(screen, row, at, end - at, keys->accept,
-                         keys->accept_label ? keys->accept_label : "go on") +
+    if (dialog->accept_key)
+        at += draw_entry(screen, row, at, end - at, dialog->accept_key,
+                         dialog->accept_label ? dialog->accept_label : "go on") +
               1;
     bool fields = false;
     for (int i = 0; i < dialog->count; i++)
         fields = fields || (dialog->items[i].field && i != dialog->focus);
-    if (keys->next_field && fields)
-        at += draw_entry(screen, row, at, end - at, keys->next_field, "next field") + 1;
-    if (keys->dry_run) {
-        int cells = text_width(keys->dry_run) + 1 + 7 + 2;
+    if (dialog->next_field_key && fields)
+        at += draw_entry(screen, row, at, end - at, dialog->next_field_key, "next field") + 1;
+    if (dialog->dry_run && dialog->dry_run_key) {
+        int cells = text_width(dialog->dry_run_key) + text_width(" dry run") + 2;
         if (end - cells >= at)
-            draw_entry(screen, row, end - cells, cells, keys->dry_run, "dry run");
+            draw_entry(screen, row, end - cells, cells, dialog->dry_run_key, "dry run");
     }
 }
 

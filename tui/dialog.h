@@ -30,11 +30,14 @@ enum dialog_result {
 struct dialog *dialog_new(const void *context, const char *title, const char *badge, enum style badge_style);
 /* The border's style: STYLE_BORDER, or STYLE_BREAK_GLASS. */
 void dialog_set_border(struct dialog *dialog, enum style style);
-/* What the border at the bottom offers: keys as text (from the keymap: keymap_key_of), and what Enter does
- * ("cancel the statement"). NULL leaves an entry out; a dry run is offered only when it is named here.
- * Copied. */
+/* Whether dry run is offered (default: no). */
+void dialog_set_dry_run(struct dialog *dialog, bool offered);
+/* What accepting does, for the border at the bottom: "cancel the statement". Default "go on". */
+void dialog_set_accept(struct dialog *dialog, const char *label);
+/* The keys of the dialog's actions as text, from the keymap (keymap_key_of), for the border at the bottom.
+ * NULL leaves an entry out. Copied. */
 struct dialog_keys {
-    const char *leave, *accept, *accept_label, *dry_run, *next_field;
+    const char *leave, *accept, *dry_run, *next_field;
 };
 void dialog_set_keys(struct dialog *dialog, const struct dialog_keys *keys);
 
