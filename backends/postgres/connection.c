@@ -53,6 +53,7 @@ struct pg_connection {
     struct error farewell; /* what the server said before it closed the connection */
     PGconn *conn;
     int version, pid;
+    char *role;
     struct connect_job *job;
     struct request *first, **last;
     struct prepared *prepared;
@@ -620,6 +621,8 @@ static void come_up(struct pg_connection *c, PGconn *conn)
     c->conn = conn;
     c->version = PQserverVersion(conn);
     c->pid = PQbackendPID(conn);
+    talloc_free(c->role);
+    c->role = talloc_strdup(c, PQuser(conn));
     error_clear(&c->error);
     error_clear(&c->farewell);
     PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
@@ -751,6 +754,11 @@ int pg_connection_pid(const struct pg_connection *c)
     return c->pid;
 }
 
+const char *pg_connection_role(const struct pg_connection *c)
+{
+    return c->role;
+}
+
 bool pg_connection_busy(const struct pg_connection *c)
 {
     return c->first != NULL;
@@ -771,6 +779,17 @@ void pg_connection_send(struct pg_connection *c, const struct pg_statement *stat
         open_now(c);
     arm_tick(c);
     leave(c);
+}
+
+char *pg_dsn_role(const void *context, const char *dsn)
+{
+    char *role = NULL;
+    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+    for (PQconninfoOption *o = options; o && o->keyword; o++)
+        if (strcmp(o->keyword, "user") == 0 && o->val && *o->val)
+            role = talloc_strdup(context, o->val);
+    PQconninfoFree(options);
+    return role;
 }
 
 struct cancel_job {

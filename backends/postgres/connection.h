@@ -80,6 +80,8 @@ enum connection_state pg_connection_state(const struct pg_connection *connection
 const struct error *pg_connection_error(const struct pg_connection *connection);
 int pg_connection_version(const struct pg_connection *connection); /* 150004; 0 before the first connect */
 int pg_connection_pid(const struct pg_connection *connection); /* of the server's process; 0 when not up */
+/* The role it logged in as; NULL before the first connect. */
+const char *pg_connection_role(const struct pg_connection *connection);
 bool pg_connection_busy(const struct pg_connection *connection);
 
 /* Sends the statements in one round trip. Texts and parameters are copied. Requests made while connecting
@@ -89,6 +91,9 @@ bool pg_connection_busy(const struct pg_connection *connection);
  * later turn of the loop. */
 void pg_connection_send(struct pg_connection *connection, const struct pg_statement *statements, int count,
                         double deadline_s, struct pg_handler handler);
+
+/* The role that a DSN names; NULL when it leaves that to a service or a default. Fresh talloc string. */
+char *pg_dsn_role(const void *context, const char *dsn);
 
 /* Asks the server, from a WORK_URGENT worker, to cancel what runs here. The statement then ends with
  * ERROR_CANCELLED. */

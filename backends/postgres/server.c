@@ -482,6 +482,11 @@ const char *pg_server_name(const struct pg_server *server)
     return server->definition->name;
 }
 
+const struct environment *pg_server_environment(const struct pg_server *server)
+{
+    return server->environment;
+}
+
 const struct environment_server *pg_server_definition(const struct pg_server *server)
 {
     return server->definition;

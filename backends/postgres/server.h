@@ -26,6 +26,7 @@ struct pg_server *pg_server_new(struct loop *loop, const struct environment *env
 void pg_server_free(struct pg_server *server);
 
 const char *pg_server_name(const struct pg_server *server);
+const struct environment *pg_server_environment(const struct pg_server *server);
 const struct environment_server *pg_server_definition(const struct pg_server *server);
 struct feed *pg_server_feed(struct pg_server *server, enum pg_feed feed);
 
