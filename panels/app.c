@@ -62,9 +62,13 @@ struct app *app_new(const struct options *options, struct error_list *errors)
     }
     app->loop = loop_new();
     app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);
-    for (size_t i = 0; i < environment->server_count; i++)
-        app->servers[app->server_count++] =
+    for (size_t i = 0; i < environment->server_count; i++) {
+        struct pg_server *server =
             pg_server_new(app->loop, environment, &environment->servers[i], server_changed, app);
+        /* Totals say something at once; deltas only after a while. */
+        pg_server_statements_basis(server, options->interval_s > 0 ? BASIS_INTERVAL : BASIS_RESET);
+        app->servers[app->server_count++] = server;
+    }
     app->chosen = options->server ? app_server(app, options->server) : NULL;
     app->audit = audit_new(app->loop, environment->name, NULL);
     app->access = access_new(app->loop, environment, app->audit, access_changed, app);

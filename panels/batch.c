@@ -330,10 +330,42 @@ static int batch_verdict(struct batch *batch)
     return status;
 }
 
+struct row_order {
+    const struct column *column;
+    bool descending;
+};
+
+/* Unknown and blank stay last either way; equal rows keep their order by identity, so that output is stable.
+ */
+static int compare_rows(const void *a, const void *b, void *data)
+{
+    const struct row_order *order = data;
+    const struct table_row *left = a, *right = b;
+    struct value x = order->column->value(left->data), y = order->column->value(right->data);
+    bool x_empty = x.kind == VALUE_BLANK || x.kind == VALUE_UNKNOWN;
+    bool y_empty = y.kind == VALUE_BLANK || y.kind == VALUE_UNKNOWN;
+    int result = x_empty || y_empty  ? (int)x_empty - (int)y_empty
+                 : order->descending ? value_compare(y, x)
+                                     : value_compare(x, y);
+    return result ? result : strcmp(left->id, right->id);
+}
+
+/* The order that the screen begins with. */
+static void sort_rows(const struct view *view, struct row_list *rows)
+{
+    struct row_order order = {.descending = view->descending};
+    for (size_t c = 0; view->sort && c < view->column_count; c++)
+        if (strcmp(view->columns[c].id, view->sort) == 0)
+            order.column = &view->columns[c];
+    if (order.column)
+        qsort_r(rows->rows, rows->count, sizeof *rows->rows, compare_rows, &order);
+}
+
 static void batch_print(struct batch *batch, const struct panel_ops *panel)
 {
     struct row_list *rows = row_list_new(NULL);
     batch->view->rows(batch->app, rows);
+    sort_rows(batch->view, rows);
     if (batch->app->options->json)
         batch_print_json(stdout, batch->app, panel, batch->view, rows);
     else if (batch->app->options->csv)

@@ -190,7 +190,9 @@ size_t console_contexts(const struct console *console, const char *contexts[CONT
     size_t count = 0;
     for (const char *const *at = console->top->ops->contexts; *at && count < CONTEXTS_MAX - 1; at++)
         contexts[count++] = *at;
-    contexts[count++] = "global";
+    /* A dialog takes its own keys only. */
+    if (!layer_is_dialog(console->top))
+        contexts[count++] = "global";
     return count;
 }
 

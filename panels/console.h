@@ -41,7 +41,7 @@ void console_choose(struct console *console, const char *title, const char *cons
 /* A dialog of a panel's own: console_dialog_new makes it, the panel fills it, console_dialog_open shows it.
  * `accepted` is called when it was accepted; `data` is freed with talloc_free afterwards, also when it was
  * left. */
-struct dialog *console_dialog_new(struct console *console, const char *title,
+struct dialog *console_dialog_new(struct console *console, const char *title, const char *accept,
                                   void (*accepted)(struct app *app, struct dialog *dialog, void *data),
                                   void *data);
 void console_dialog_open(struct console *console);

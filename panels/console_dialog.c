@@ -57,6 +57,23 @@ static struct dialog_layer *dialog_layer_new(struct console *console, const char
     return self;
 }
 
+/* What the border offers, with the keys of the keymap. */
+static void set_keys(struct console *console, struct dialog *dialog, const char *accept, bool dry_run)
+{
+    static const char *const contexts[] = {"dialog"};
+    static const char *const actions[] = {"dialog.leave", "dialog.accept", "dialog.dry-run",
+                                          "dialog.next-field"};
+    char names[4][64];
+    const char *keys[4];
+    for (int i = 0; i < 4; i++)
+        keys[i] = keymap_key_of(console->keymap, contexts, 1, actions[i], names[i], sizeof names[i]);
+    dialog_set_keys(dialog, &(struct dialog_keys){.leave = keys[0],
+                                                  .accept = keys[1],
+                                                  .accept_label = accept,
+                                                  .dry_run = dry_run ? keys[2] : NULL,
+                                                  .next_field = keys[3]});
+}
+
 static void dialog_result(struct console *console, struct dialog_layer *self, enum dialog_result result)
 {
     switch (result) {
@@ -123,8 +140,36 @@ void console_choose(struct console *console, const char *title, const char *cons
         if (i == 0)
             self->first_choice = item;
     }
-    dialog_set_accept(self->dialog, "choose");
+    set_keys(console, self->dialog, "choose", false);
     console_push(console, &self->layer);
+}
+
+/* --- a dialog of a panel's own ------------------------------------------------------------------------- */
+
+static void own_accepted(struct dialog_layer *self)
+{
+    self->own_accepted(self->layer.app, self->dialog, self->data);
+}
+
+struct dialog *console_dialog_new(struct console *console, const char *title, const char *accept,
+                                  void (*accepted)(struct app *app, struct dialog *dialog, void *data),
+                                  void *data)
+{
+    struct dialog_layer *self = dialog_layer_new(console, title);
+    self->accepted = own_accepted;
+    self->own_accepted = accepted;
+    self->data = data;
+    set_keys(console, self->dialog, accept, false);
+    talloc_free(console->being_made);
+    console->being_made = &self->layer;
+    return self->dialog;
+}
+
+void console_dialog_open(struct console *console)
+{
+    struct layer *layer = console->being_made;
+    console->being_made = NULL;
+    console_push(console, layer);
 }
 
 /* --- a change
@@ -256,7 +301,6 @@ void console_change(struct console *console, struct change *change)
                                 ? "This unlocks the environment for 30 min."
                                 : NULL,
                             prompt, change->confirm);
-    dialog_set_accept(dialog, change->verb);
-    dialog_set_dry_run(dialog, true);
+    set_keys(console, dialog, change->verb, true);
     console_push(console, &self->layer);
 }

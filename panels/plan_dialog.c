@@ -190,7 +190,7 @@ static void check_done(void *data, const struct explain_check *check, const stru
     char sql[1024], where[512];
     self->request = talloc_steal(self, request);
     struct dialog *dialog = console_dialog_new(app->console, "Measure: EXPLAIN ANALYZE runs this statement",
-                                               measure_accepted, self);
+                                               "measure", measure_accepted, self);
     dialog_add_text(dialog, "Runs", STYLE_NORMAL, (safe_line(sql, sizeof sql, request->sql), sql));
     snprintf(where, sizeof where, "%s on %s, database %s, search_path %s", check->role, check->server,
              check->database, check->search_path ? check->search_path : "of the role");
@@ -200,7 +200,6 @@ static void check_done(void *data, const struct explain_check *check, const stru
         "a plain read: one SELECT, all functions non-volatile. Its own connection, READ ONLY, time limits, "
         "ROLLBACK; recorded in the audit log");
     add_fields(self, dialog, check);
-    dialog_set_accept(dialog, "measure");
     console_dialog_open(app->console);
 }
 

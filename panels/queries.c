@@ -17,9 +17,6 @@
 void queries_want(struct app *app, enum pg_feed feed, bool wanted)
 {
     for (size_t i = 0; i < app->server_count; i++) {
-        if (feed == PG_FEED_STATEMENTS && wanted && !app->console)
-            pg_server_statements_basis(app->servers[i],
-                                       app->options->interval_s > 0 ? BASIS_INTERVAL : BASIS_RESET);
         feed_want(pg_server_feed(app->servers[i], feed), wanted);
         /* The chart goes on while the panel is open, whatever view is on top. */
         if (app->console && feed != PG_FEED_ACTIVITY)

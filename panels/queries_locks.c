@@ -11,6 +11,8 @@
 struct lock_row {
     const struct lock_node *node;
     char *statement; /* with "last, 4 m 12 s ago: " for idle sessions */
+    char *wants;     /* "AccessExclusive invoice" */
+    char *schema;    /* of what it waits for, or holds: with a schema a tenant, the tenant */
 };
 
 #define NODE(row) (((const struct lock_row *)(row))->node)
@@ -106,6 +108,14 @@ static struct value value_of_query(const void *row)
 {
     return NODE(row)->session ? value_text(NODE(row)->session->query) : value_blank();
 }
+static struct value value_of_wants(const void *row)
+{
+    return value_text(((const struct lock_row *)row)->wants);
+}
+static struct value value_of_schema(const void *row)
+{
+    return value_text(((const struct lock_row *)row)->schema);
+}
 static struct value value_of_statement(const void *row)
 {
     return value_text(((const struct lock_row *)row)->statement);
@@ -115,15 +125,19 @@ static const struct column columns[] = {
     {"pid", "pid", "the session's process; a prepared transaction has none", UNIT_ID, 14, 0, COLUMN_TREE,
      value_of_pid, NULL},
     {"server", "server", "the server of the session", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
-    {"waited_s", "waited", "how long it has waited for the lock", UNIT_S, 10, 0, 0, value_of_waited_s, NULL},
+    {"waited_s", "waited", "how long it has waited for the lock", UNIT_S, 9, 0, 0, value_of_waited_s, NULL},
     {"behind", "behind", "sessions that wait behind it, directly or not", UNIT_COUNT, 7, 0, 0,
      value_of_behind, NULL},
-    {"mode", "wants", "the lock that it waits for", UNIT_NONE, 16, 2, 0, value_of_mode, NULL},
-    {"relation", "on", "what the lock is on", UNIT_NONE, 22, 1, 0, value_of_relation, NULL},
-    {"holds", "holds", "what it holds of what the others want", UNIT_NONE, 30, 6, 0, value_of_holds, NULL},
+    {"wants", "wants", "the lock that it waits for, and on what", UNIT_NONE, 24, 1, COLUMN_SCREEN,
+     value_of_wants, NULL},
+    {"mode", "mode", "the lock that it waits for", UNIT_NONE, 16, 9, COLUMN_HIDDEN, value_of_mode, NULL},
+    {"relation", "on", "what the lock is on", UNIT_NONE, 22, 9, COLUMN_HIDDEN, value_of_relation, NULL},
+    {"schema", "schema", "the schema of the table that it is about", UNIT_NONE, 14, 4, COLUMN_SCREEN,
+     value_of_schema, NULL},
+    {"holds", "holds", "what it holds of what the others want", UNIT_NONE, 28, 7, 0, value_of_holds, NULL},
     {"state", "state", "what it is doing", UNIT_NONE, 20, 0, 0, value_of_state, NULL},
-    {"role", "role", "who it is", UNIT_NONE, 10, 5, 0, value_of_role, NULL},
-    {"application", "application", "application_name, as the client says it", UNIT_NONE, 15, 6, 0,
+    {"role", "role", "who it is", UNIT_NONE, 10, 6, 0, value_of_role, NULL},
+    {"application", "application", "application_name, as the client says it", UNIT_NONE, 15, 5, 0,
      value_of_application, NULL},
     {"database", "database", "the database it is connected to", UNIT_NONE, 10, 8, COLUMN_HIDDEN,
      value_of_database, NULL},
@@ -173,6 +187,21 @@ static char *node_statement(const void *context, const struct lock_node *node)
     return talloc_strdup(context, session->query);
 }
 
+/* "al_noor.invoice" apart: the schema is mostly the tenant, and a column of its own. */
+static void fill_names(struct lock_row *row)
+{
+    const struct lock_node *node = row->node;
+    const char *relation = node->relation;
+    if (!relation && node->holds && strchr(node->holds, ' '))
+        relation = strchr(node->holds, ' ') + 1;
+    const char *dot = relation && !strchr(relation, ' ') ? strchr(relation, '.') : NULL;
+    if (dot)
+        row->schema = talloc_strndup(row, relation, (size_t)(dot - relation));
+    if (node->mode)
+        row->wants =
+            talloc_asprintf(row, "%s %s", node->mode, node->relation ? dot ? dot + 1 : node->relation : "?");
+}
+
 static void rows(struct app *app, struct row_list *list)
 {
     for (size_t i = 0; i < app->server_count; i++) {
@@ -184,6 +213,7 @@ static void rows(struct app *app, struct row_list *list)
             struct lock_row *row = talloc_zero(list, struct lock_row);
             row->node = &snapshot->nodes[n];
             row->statement = node_statement(row, row->node);
+            fill_names(row);
             row_list_add(list, (struct table_row){.data = row,
                                                   .id = queries_row_id(list, snapshot->server, row->node->id),
                                                   .depth = row->node->depth});

@@ -43,26 +43,27 @@ void server_forget_extension(struct pg_server *server)
 
 static void text_rows(void *data, int index, const struct pg_rows *rows, const struct error *error)
 {
-    struct pg_server *server = data;
+    struct pg_server *server = ((struct feed_run *)data)->server;
     (void)index;
     for (int i = 0; !error && i < pg_rows_count(rows); i++)
         statements_store_text(server->statements.store, pg_rows_integer(rows, i, 0),
                               pg_rows_text(rows, i, 1));
 }
 
+/* Numbers whose texts did not come are an answer all the same. */
 static void text_done(void *data, const struct error *error)
 {
-    struct pg_server *server = data;
-    if (error || server->dying)
-        return;
-    publish(server);
-    if (server->changed)
-        server->changed(server->data);
+    struct feed_run *run = data;
+    if (!error && !run->server->dying)
+        publish(run->server);
+    server_run_done(run, error, "cannot read the texts of pg_stat_statements");
 }
 
-/* Reading texts makes the server read its whole file of texts: only for new ids, and only for those shown. */
-static void ask_texts(struct pg_server *server)
+/* Reading texts makes the server read its whole file of texts: only for new ids, and only for those shown.
+ * False: there are none. */
+static bool ask_texts(struct feed_run *run)
 {
+    struct pg_server *server = run->server;
     bool with_calls_only = server->statements.basis != BASIS_RESET;
     void *context = talloc_new(NULL);
     char *ids = statements_store_wanted(context, server->statements.store, with_calls_only);
@@ -73,9 +74,11 @@ static void ask_texts(struct pg_server *server)
                                          .parameters = {ids},
                                          .slice = TEXTS_SLICE};
         pg_connection_send(server->slow, &statement, 1, SLOW_DEADLINE_S,
-                           (struct pg_handler){text_rows, text_done, server});
+                           (struct pg_handler){text_rows, text_done, run});
     }
+    bool asked = ids != NULL;
     talloc_free(context);
+    return asked;
 }
 
 /* ---- numbers ---- */
@@ -128,7 +131,12 @@ static void statements_done(void *data, const struct error *error)
     struct pg_server *server = run->server;
     if (!error && !run->error.kind) {
         publish(server);
-        ask_texts(server);
+        /* The feed has answered when the texts are there too: batch output prints them. */
+        if (ask_texts(run)) {
+            if (server->changed)
+                server->changed(server->data);
+            return;
+        }
     }
     server_run_done(run, error, "cannot read pg_stat_statements");
 }
