@@ -67,11 +67,11 @@ static void set_keys(struct console *console, struct dialog *dialog, const char 
     const char *keys[4];
     for (int i = 0; i < 4; i++)
         keys[i] = keymap_key_of(console->keymap, contexts, 1, actions[i], names[i], sizeof names[i]);
-    dialog_set_keys(dialog, &(struct dialog_keys){.leave = keys[0],
-                                                  .accept = keys[1],
-                                                  .accept_label = accept,
-                                                  .dry_run = dry_run ? keys[2] : NULL,
-                                                  .next_field = keys[3]});
+    dialog_set_keys(dialog,
+                    &(struct dialog_keys){
+                        .leave = keys[0], .accept = keys[1], .dry_run = keys[2], .next_field = keys[3]});
+    dialog_set_accept(dialog, accept);
+    dialog_set_dry_run(dialog, dry_run);
 }
 
 static void dialog_result(struct console *console, struct dialog_layer *self, enum dialog_result result)
