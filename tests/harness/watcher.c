@@ -1,8 +1,33 @@
 #include "tests/harness/watcher.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/clock.h"
+
+void platform_start(struct platform *p, const char *const options[])
+{
+    p->cluster = cluster_start(options);
+    cluster_do(p->cluster, "CREATE EXTENSION pg_stat_statements;"
+                           "CREATE ROLE sb_watch LOGIN PASSWORD 'w' IN ROLE pg_monitor;"
+                           "CREATE ROLE sb_act LOGIN PASSWORD 'a' IN ROLE pg_signal_backend, pg_monitor;"
+                           "CREATE ROLE app LOGIN PASSWORD 'p'; GRANT CREATE ON SCHEMA public TO app");
+    p->watch = cluster_dsn(p->cluster, 0, "sb_watch", "w", NULL);
+    p->act = cluster_dsn(p->cluster, 0, "sb_act", "a", NULL);
+}
+
+void platform_end(struct platform *p)
+{
+    cluster_free(p->cluster);
+    free(p->watch);
+    free(p->act);
+}
+
+bool watcher_is_up(void *watcher)
+{
+    struct watcher *w = watcher;
+    return pg_server_state(w->server) == CONNECTION_UP && pg_server_version_text(w->server);
+}
 
 struct waiting {
     struct loop *loop;

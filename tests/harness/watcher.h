@@ -13,9 +13,20 @@ struct watcher {
     int changes;
 };
 
+/* A cluster with the extension and the roles sb_watch and sb_act, and how they log in. */
+struct platform {
+    struct cluster *cluster;
+    char *watch, *act;
+};
+/* options as cluster_start takes them. */
+void platform_start(struct platform *p, const char *const options[]);
+void platform_end(struct platform *p);
+
 /* Watches with these DSNs (act may be NULL). The texts are borrowed. */
 void watcher_start(struct watcher *w, const char *watch, const char *act);
 void watcher_end(struct watcher *w);
+/* Watching, and the first facts are there. */
+bool watcher_is_up(void *watcher);
 /* Runs the loop until holds(data); false after the time. */
 bool loop_until(struct loop *loop, double seconds, bool (*holds)(void *data), void *data);
 /* The same with the watcher as data. */
