@@ -9,7 +9,7 @@
 #include "core/clock.h"
 #include "core/text.h"
 
-enum { AXIS = 7 /* "  400 ┤" */, LABEL_GAP = 18, COLUMNS_MAX = 512 };
+enum { AXIS = 7 /* "  400 ┤" */, LABEL_GAP = 12, COLUMNS_MAX = 512 };
 
 double chart_nice(double value)
 {
@@ -150,18 +150,14 @@ static void draw_legend(const struct chart *chart, struct screen *screen, int ro
 static void draw_column(const struct chart *chart, struct screen *screen, const struct bin *bin, int bottom,
                         int height, int column, double scale)
 {
-    double below = 0, sum = 0;
+    double below = 0;
     int drawn = 0;
     if (!bin->samples)
         return;
-    for (size_t s = 0; s < series_of(chart); s++)
-        sum += bin->sums[s];
     for (size_t s = 0; s < series_of(chart); s++) {
         below += bin->sums[s];
-        int until = (int)lround(below / scale * height);
-        /* something is never nothing: the lowest line belongs to what there is most of */
-        if (drawn == 0 && until == 0 && sum > 0 && s + 1 == series_of(chart))
-            until = 1;
+        /* The lowest line is 0, the highest is the scale: something is never nothing. */
+        int until = (int)lround(below / scale * (height - 1)) + (bin->sums[s] > 0 || drawn > 0);
         for (; drawn < until && drawn < height; drawn++)
             screen_put(screen, bottom - drawn, column, 1, chart->series[s].style, chart->series[s].glyph);
     }
@@ -169,14 +165,13 @@ static void draw_column(const struct chart *chart, struct screen *screen, const 
 
 static void draw_scale(struct screen *screen, int top, int height, int left, double scale)
 {
-    for (int i = 0; i < height; i++) {
-        bool tick = i == 0 || (height >= 4 && i == height / 2) || i == height - 1;
-        double value = scale * (height - i) / height;
+    int last = height - 1;
+    for (int i = 0; i <= last; i++) {
+        bool tick = i == 0 || i == last || (last % 2 == 0 && i == last / 2);
+        double value = scale * (last - i) / last;
         char text[32];
-        if (i == height - 1)
-            value = 0;
         snprintf(text, sizeof text, value == floor(value) ? "%.0f" : "%.1f", value);
-        if (tick && (value == floor(value) || scale < 10))
+        if (tick)
             screen_put_right(screen, top + i, left, AXIS - 2, STYLE_DIM, text);
         screen_put(screen, top + i, left + AXIS - 1, 1, STYLE_BORDER, tick ? "┤" : "│");
     }
@@ -193,6 +188,28 @@ static double nice_seconds(double least)
     return 86400;
 }
 
+/* "◂── selected 14:01:10–14:02:40 ──▸" */
+static void draw_selected(const struct chart *chart, struct screen *screen, int row, int left, int columns,
+                          double per_column)
+{
+    int from = (int)((chart->selected_from - chart->from) / per_column);
+    int to = (int)((chart->selected_to - chart->from) / per_column);
+    char first[48], last[48], text[96];
+    from = from < 0 ? 0 : from;
+    to = to >= columns ? columns - 1 : to;
+    if (to < from)
+        return;
+    screen_repeat(screen, row, left + from, to - from + 1, STYLE_TITLE, "─");
+    screen_put(screen, row, left + from, 1, STYLE_TITLE, "◂");
+    screen_put(screen, row, left + to, 1, STYLE_TITLE, "▸");
+    clock_time_of_day(first, sizeof first, chart->selected_from);
+    clock_time_of_day(last, sizeof last, chart->selected_to);
+    snprintf(text, sizeof text, " selected %.8s–%.8s ", first, last);
+    int cells = text_width(text), room = to - from - 3;
+    if (cells <= room)
+        screen_put(screen, row, left + from + 2 + (room - cells) / 2, cells, STYLE_TITLE, text);
+}
+
 static void draw_times(const struct chart *chart, struct screen *screen, int row, int left, int columns)
 {
     double per_column = (chart->to - chart->from) / columns;
@@ -205,15 +222,8 @@ static void draw_times(const struct chart *chart, struct screen *screen, int row
         if (column + (int)strlen(text) <= columns)
             screen_put(screen, row, left + column, columns - column, STYLE_DIM, text);
     }
-    if (chart->selected_to > chart->selected_from) {
-        int from = (int)((chart->selected_from - chart->from) / per_column);
-        int to = (int)((chart->selected_to - chart->from) / per_column);
-        from = from < 0 ? 0 : from;
-        to = to >= columns ? columns - 1 : to;
-        screen_repeat(screen, row, left + from, to - from + 1, STYLE_TITLE, "─");
-        screen_put(screen, row, left + from, 1, STYLE_TITLE, "◂");
-        screen_put(screen, row, left + to, 1, STYLE_TITLE, "▸");
-    }
+    if (chart->selected_to > chart->selected_from)
+        draw_selected(chart, screen, row, left, columns, per_column);
 }
 
 void chart_draw(const struct chart *chart, struct screen *screen, int top, int left, int rows, int columns)

@@ -562,6 +562,8 @@ void dialog_draw(struct dialog *dialog, struct screen *screen, int top, int bott
     bound_scroll(dialog, lines, count, body);
     if (dialog->quiet_since <= 0)
         dialog->quiet_since = clock_monotonic();
+    for (int i = 0; i < rows; i++) /* half a row beside the box would only disturb */
+        screen_fill(screen, first_row - 1 + i, 0, screen_cells, STYLE_NORMAL);
     draw_frame(dialog, screen, first_row - 1, left, rows, columns);
     for (int i = 0; i < body && dialog->scroll + i < count; i++)
         draw_line(dialog, screen, first_row + i, left + 2, cells, labels, &lines[dialog->scroll + i]);

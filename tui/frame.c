@@ -42,7 +42,8 @@ static enum style state_style(enum frame_state state)
 /* ---- the header ---- */
 
 /* " main ● " ; returns the cells. `screen` NULL measures only. */
-static int put_connection(struct screen *screen, int column, const struct frame_connection *connection)
+static int put_connection(struct screen *screen, int row, int column,
+                          const struct frame_connection *connection)
 {
     const char *name = connection->name ? connection->name : "";
     const char *word = connection->word && connection->state != FRAME_UP ? connection->word : NULL;
@@ -52,17 +53,20 @@ static int put_connection(struct screen *screen, int column, const struct frame_
         word_cells = 5;
     }
     if (screen) {
-        screen_put(screen, 0, column, cells, connection->current ? STYLE_TAB : STYLE_NORMAL, name);
-        screen_put(screen, 0, column + cells + 1, 1, state_style(connection->state),
+        screen_put(screen, row, column, cells, connection->current ? STYLE_TAB : STYLE_NORMAL, name);
+        screen_put(screen, row, column + cells + 1, 1, state_style(connection->state),
                    state_glyph(connection->state));
         if (word)
-            screen_put(screen, 0, column + cells + 3, word_cells - 1, state_style(connection->state), word);
+            screen_put(screen, row, column + cells + 3, word_cells - 1, state_style(connection->state), word);
     }
     return cells + 2 + word_cells + 1;
 }
 
-/* All connections, or (when `few`) those that are not up and how many are. */
-static int put_connections(struct screen *screen, int column, const struct frame_header *header, bool few)
+/* How much is said of the connections; each less than the one before. */
+enum connections_shown { SHOW_ALL, SHOW_TROUBLE, SHOW_COUNT };
+
+static int put_connections(struct screen *screen, int row, int column, const struct frame_header *header,
+                           enum connections_shown shown)
 {
     int at = column;
     size_t up = 0;
@@ -70,17 +74,17 @@ static int put_connections(struct screen *screen, int column, const struct frame
         const struct frame_connection *connection = &header->connections[i];
         bool quiet = connection->state == FRAME_UP || connection->state == FRAME_IDLE;
         up += connection->state == FRAME_UP;
-        if (!few || !quiet || connection->current)
-            at += put_connection(screen, at, connection);
+        if (shown == SHOW_ALL || (shown == SHOW_TROUBLE && (!quiet || connection->current)))
+            at += put_connection(screen, row, at, connection);
     }
-    if (!few || !header->connection_count)
+    if (shown == SHOW_ALL || !header->connection_count)
         return at - column;
     char text[32];
+    bool all = up == header->connection_count;
     int cells = snprintf(text, sizeof text, "%zu/%zu", up, header->connection_count);
     if (screen) {
-        screen_put(screen, 0, at, cells, STYLE_NORMAL, text);
-        screen_put(screen, 0, at + cells + 1, 1, up == header->connection_count ? STYLE_OK : STYLE_WARNING,
-                   "●");
+        screen_put(screen, row, at, cells, STYLE_NORMAL, text);
+        screen_put(screen, row, at + cells + 1, 1, all ? STYLE_OK : STYLE_WARNING, all ? "●" : "○");
     }
     return at + cells + 3 - column;
 }
@@ -125,36 +129,56 @@ static int put_environment(struct screen *screen, const struct frame_header *hea
     return at + lock_cells;
 }
 
+/* Banner and clock at the right of the first line; returns where they begin. */
+static int put_right(struct screen *screen, const struct frame_header *header, int columns, bool clock)
+{
+    int at = columns - 1;
+    if (header->clock && clock) {
+        int cells = text_width(header->clock);
+        at -= cells;
+        screen_put(screen, 0, at, cells, STYLE_NORMAL, header->clock);
+        at--;
+    }
+    if (header->banner) {
+        int cells = text_width(header->banner);
+        at -= cells + 1;
+        screen_put(screen, 0, at, cells, STYLE_WARNING, header->banner);
+    }
+    return at;
+}
+
 int frame_draw_header(struct screen *screen, const struct frame_header *header)
 {
-    int columns = screen_columns(screen);
-    int clock = header->clock ? text_width(header->clock) + 1 : 0;
-    int banner = header->banner ? text_width(header->banner) + 2 : 0;
-    int left = put_environment(NULL, header, columns), tabs = put_tabs(NULL, 0, 0, columns, header);
-    int connections = put_connections(NULL, 0, header, false);
-    bool few = false, one_line = left + 3 + tabs + 2 + connections + 1 + banner + clock <= columns;
-    if (!one_line && left + 2 + connections + 1 + banner + clock > columns) {
-        few = true;
-        connections = put_connections(NULL, 0, header, true);
-    }
-    int right = columns - clock;
-    if (!one_line && left + 2 + connections + 1 + banner > right) { /* the clock is on every wall */
-        right = columns - 1;
-        clock = 0;
-    }
-    int at = right - banner - connections - 1;
-    put_environment(screen, header, one_line ? columns : at > 20 ? at : columns);
-    if (clock)
-        screen_put(screen, 0, right, clock, STYLE_NORMAL, header->clock);
-    if (banner)
-        screen_put(screen, 0, right - banner, banner - 2, STYLE_WARNING, header->banner);
-    if (at > left)
-        put_connections(screen, at, header, few);
-    if (one_line)
+    int columns = screen_columns(screen), left = put_environment(NULL, header, columns);
+    int tabs = put_tabs(NULL, 0, 0, columns, header);
+    int right = (header->clock ? text_width(header->clock) + 1 : 0) +
+                (header->banner ? text_width(header->banner) + 2 : 0);
+    enum connections_shown shown = SHOW_ALL;
+    int connections = put_connections(NULL, 0, 0, header, shown);
+    if (left + 3 + tabs + 2 + connections + right <= columns) {
+        put_environment(screen, header, columns);
         put_tabs(screen, 0, left + 3, columns, header);
-    else
-        put_tabs(screen, 1, 1, columns - 2, header);
-    return one_line ? 1 : 2;
+        put_connections(screen, 0, put_right(screen, header, columns, true) - connections, header, shown);
+        return 1;
+    }
+    /* Two lines: the connections stand above the tabs, or beside them, and say less when there is no room. */
+    bool above = false, beside = false;
+    for (;; shown++) {
+        connections = put_connections(NULL, 0, 0, header, shown);
+        above = left + 1 + connections + right <= columns - 1;
+        beside = !above && 1 + tabs + 1 + connections <= columns - 1;
+        if (above || beside || shown == SHOW_COUNT)
+            break;
+    }
+    bool clock = left + right < columns; /* the clock is on every wall */
+    int end = put_right(screen, header, columns, clock);
+    put_environment(screen, header, end);
+    put_tabs(screen, 1, 1, columns - 2, header);
+    if (above)
+        put_connections(screen, 0, end - connections, header, shown);
+    else if (beside)
+        put_connections(screen, 1, columns - connections, header, shown);
+    return 2;
 }
 
 /* ---- the path ---- */
@@ -167,7 +191,7 @@ void frame_draw_path(struct screen *screen, int row, const char *const *parts, s
         int cells = text_width(right);
         if (cells < columns / 2) {
             screen_put(screen, row, columns - 1 - cells, cells, right_style, right);
-            end = columns - 2 - cells;
+            end = columns - 3 - cells;
         }
     }
     for (size_t i = 0; i < count; i++)

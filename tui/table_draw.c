@@ -104,19 +104,30 @@ static void draw_header(const struct table *table, struct screen *screen, int to
     }
 }
 
+/* Right-aligned; the "!" of what is out of bounds hangs over, so that the digits stay below each other. */
+static void put_number(struct screen *screen, int row, int left, int cells, unsigned style, char *text)
+{
+    size_t length = strlen(text);
+    if (length && text[length - 1] == '!') {
+        screen_put(screen, row, left + cells, 1, style, "!");
+        text[length - 1] = '\0';
+    }
+    screen_put_right(screen, row, left, cells, style, text);
+}
+
 static void draw_share(struct screen *screen, int row, int left, int cells, unsigned number_style,
-                       unsigned bar_style, const char *text, struct value value)
+                       unsigned bar_style, char *text, struct value value)
 {
     int bar_cells = cells - SHARE_NUMBER - 1;
     char bar[256];
     if (bar_cells < SHARE_BAR_MIN || bar_cells > 64) {
-        screen_put_right(screen, row, left, cells, number_style, text);
+        put_number(screen, row, left, cells, number_style, text);
         return;
     }
     double share = value.kind == VALUE_INTEGER ? (double)value.integer
                    : value.kind == VALUE_REAL  ? value.real
                                                : 0;
-    screen_put_right(screen, row, left, SHARE_NUMBER, number_style, text);
+    put_number(screen, row, left, SHARE_NUMBER, number_style, text);
     screen_put(screen, row, left + SHARE_NUMBER + 1, bar_cells, bar_style,
                chart_bar(bar, sizeof bar, share / 100, bar_cells));
 }
@@ -154,7 +165,7 @@ static void draw_cell(const struct table *table, struct screen *screen, int row,
     } else if (column->unit == UNIT_SHARE) {
         draw_share(screen, row, at, cells, style | in, STYLE_BAR | in, text, value);
     } else if (table_right_aligned(column)) {
-        screen_put_right(screen, row, at, cells, style | in, text);
+        put_number(screen, row, at, cells, style | in, text);
     } else {
         screen_put(screen, row, at, cells, style | in, text);
     }
