@@ -35,7 +35,11 @@ void console_push_page(struct console *console, const char *crumb, struct page *
 
 /* A choice of one of several lines; `chosen` is called with its number, or not at all. `data` is freed with
  * talloc_free afterwards. */
-void console_choose(struct console *console, const char *title, const char *const *lines, size_t count,
+struct choice_line {
+    const char *text;
+    const char *disabled; /* why it cannot be chosen, or NULL */
+};
+void console_choose(struct console *console, const char *title, const struct choice_line *lines, size_t count,
                     void (*chosen)(struct app *app, void *data, size_t choice), void *data);
 
 /* A dialog of a panel's own: console_dialog_new makes it, the panel fills it, console_dialog_open shows it.

@@ -128,7 +128,7 @@ static void choice_accepted(struct dialog_layer *self)
     talloc_free(data);
 }
 
-void console_choose(struct console *console, const char *title, const char *const *lines, size_t count,
+void console_choose(struct console *console, const char *title, const struct choice_line *lines, size_t count,
                     void (*chosen)(struct app *app, void *data, size_t choice), void *data)
 {
     struct dialog_layer *self = dialog_layer_new(console, title);
@@ -136,7 +136,7 @@ void console_choose(struct console *console, const char *title, const char *cons
     self->chosen = chosen;
     self->data = data;
     for (size_t i = 0; i < count; i++) {
-        int item = dialog_add_choice(self->dialog, "", lines[i], NULL);
+        int item = dialog_add_choice(self->dialog, "", lines[i].text, lines[i].disabled);
         if (i == 0)
             self->first_choice = item;
     }

@@ -240,15 +240,15 @@ void console_choose_server(struct console *console, const char *name)
             choose_server(console, server);
         return;
     }
-    const char **lines = talloc_array(NULL, const char *, app->server_count + 1);
-    lines[0] = "all servers";
+    struct choice_line *lines = talloc_zero_array(NULL, struct choice_line, app->server_count + 1);
+    lines[0].text = "all servers";
     for (size_t i = 0; i < app->server_count; i++) {
         char error[1400] = "";
         if (pg_server_state(app->servers[i]) == CONNECTION_DOWN)
             error_format(pg_server_error(app->servers[i]), error, sizeof error);
         const char *version = pg_server_version_text(app->servers[i]);
-        lines[i + 1] = talloc_asprintf(lines, "%s  %s%s%s", pg_server_name(app->servers[i]),
-                                       version ? "PostgreSQL " : "", version ? version : "", error);
+        lines[i + 1].text = talloc_asprintf(lines, "%s  %s%s%s", pg_server_name(app->servers[i]),
+                                            version ? "PostgreSQL " : "", version ? version : "", error);
     }
     console_choose(console, "Which server?", lines, app->server_count + 1, server_chosen, NULL);
     talloc_free(lines);

@@ -15,6 +15,8 @@ struct view_layer {
     const struct view *view;
     struct table **tables; /* one a view: each keeps its selection, sort and filter */
     struct row_list *rows;
+    uint64_t version;   /* of rows */
+    const void *chosen; /* the server that rows are of */
     const char *contexts[4];
     char crumb[256];
 };
@@ -68,6 +70,11 @@ const struct row_list *view_layer_rows(struct layer *layer)
 void view_layer_refresh(struct layer *layer)
 {
     struct view_layer *self = view_layer(layer);
+    uint64_t version = self->view->version ? self->view->version(layer->app) : 0;
+    if (self->rows && version && version == self->version && self->chosen == layer->app->chosen)
+        return;
+    self->version = version;
+    self->chosen = layer->app->chosen;
     struct row_list *fresh = row_list_new(self);
     self->view->rows(self->layer.app, fresh);
     table_set_rows(self->layer.table, fresh->rows, fresh->count);
@@ -91,6 +98,7 @@ void view_layer_show(struct layer *layer, const struct view *view)
     if (!self->tables[index])
         self->tables[index] = table_for_view(self, view);
     self->layer.table = self->tables[index];
+    self->version = 0;
     view_layer_refresh(layer);
 }
 

@@ -48,6 +48,8 @@ struct view {
     void (*want)(struct app *app, bool wanted);
     size_t (*sources)(struct app *app, struct source sources[SOURCES_MAX]);
     void (*rows)(struct app *app, struct row_list *rows);
+    /* A number that changes when rows would be others; NULL: they are made anew for each frame. */
+    uint64_t (*version)(struct app *app);
     /* What the figures are of ("since reset") and since when; may be NULL. */
     const char *(*basis)(struct app *app, double *since);
     /* Lines above the table (a chart, a verdict): returns how many it took of at most `rows`. May be NULL. */

@@ -92,14 +92,14 @@ static void schemas_found(void *data, const struct explain_schema *schemas, size
         talloc_free(choice);
         return;
     }
-    const char **lines = talloc_array(choice, const char *, count);
+    struct choice_line *lines = talloc_zero_array(choice, struct choice_line, count);
     choice->names = talloc_array(choice, char *, count);
     for (size_t i = 0; i < count; i++) {
         char size[32] = "?";
         if (schemas[i].bytes >= 0)
             format_bytes(size, sizeof size, (double)schemas[i].bytes);
         choice->names[i] = talloc_strdup(choice->names, schemas[i].name);
-        lines[i] = talloc_asprintf(lines, "%-24s ≈%s", schemas[i].name, size);
+        lines[i].text = talloc_asprintf(lines, "%-24s ≈%s", schemas[i].name, size);
     }
     console_choose(app->console, "The statement names no schema. In which one?", lines, count, schema_chosen,
                    choice);

@@ -36,6 +36,11 @@ size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources
     return count;
 }
 
+uint64_t queries_generation(const void *snapshot)
+{
+    return snapshot ? ((const struct snapshot *)snapshot)->generation : 0;
+}
+
 char *queries_row_id(const void *context, const char *server, const char *id)
 {
     return talloc_asprintf(context, "%s/%s", server, id);
@@ -49,9 +54,9 @@ static struct pg_server *row_server(struct app *app, const struct table_row *row
     const struct view *view = console_view(app->console);
     const char *name = NULL;
     if (view == &queries_statements)
-        name = ((const struct statement *)row->data)->snapshot->server;
+        name = queries_statement(row)->snapshot->server;
     else if (view == &queries_activity)
-        name = ((const struct session *)row->data)->snapshot->server;
+        name = queries_session(row)->snapshot->server;
     else if (view == &queries_locks)
         name = queries_lock_node(row)->snapshot->server;
     return name ? app_server(app, name) : NULL;
@@ -62,7 +67,7 @@ static const char *row_session_id(struct app *app, const struct table_row *row)
 {
     const struct view *view = console_view(app->console);
     if (view == &queries_activity)
-        return ((const struct session *)row->data)->id;
+        return queries_session(row)->id;
     if (view == &queries_locks && queries_lock_node(row)->kind == LOCK_SESSION)
         return queries_lock_node(row)->id;
     return NULL;
@@ -80,27 +85,29 @@ struct end_choice {
     } options[8];
     size_t count;
     char *server;
-    const char *lines[8];
+    struct choice_line lines[8];
 };
 
 static void add_end_choice(struct end_choice *choice, enum session_verb verb, char **ids, size_t count,
-                           const char *line)
+                           const char *line, const char *disabled)
 {
     choice->options[choice->count].verb = verb;
     choice->options[choice->count].ids = ids;
     choice->options[choice->count].count = count;
-    choice->lines[choice->count++] = line;
+    choice->lines[choice->count++] = (struct choice_line){line, disabled};
 }
 
-static void add_both(struct end_choice *choice, char **ids, size_t count, const char *whom)
+static void add_both(struct end_choice *choice, char **ids, size_t count, const char *whom,
+                     const char *no_cancel)
 {
     if (!count)
         return;
     add_end_choice(choice, SESSION_CANCEL, ids, count,
                    talloc_asprintf(choice,
                                    count == 1 ? "cancel the statement of %s" : "cancel the statements of %s",
-                                   whom));
-    add_end_choice(choice, SESSION_TERMINATE, ids, count, talloc_asprintf(choice, "end %s", whom));
+                                   whom),
+                   no_cancel);
+    add_end_choice(choice, SESSION_TERMINATE, ids, count, talloc_asprintf(choice, "end %s", whom), NULL);
 }
 
 static void end_chosen(struct app *app, void *data, size_t index)
@@ -140,14 +147,27 @@ static void add_groups(struct app *app, struct end_choice *choice)
     if (count)
         add_both(choice, ids, count,
                  talloc_asprintf(choice, "the %zu marked on %s%s", count, choice->server,
-                                 count < row_count ? " (marks on other servers stay)" : ""));
+                                 count < row_count ? " (marks on other servers stay)" : ""),
+                 NULL);
     if (console_is_filtered(app->console)) {
         rows = console_filtered(app->console, choice, &row_count);
         ids = session_ids(app, choice, rows, row_count, &count);
         if (count > 1)
             add_both(choice, ids, count,
-                     talloc_asprintf(choice, "all %zu that the filter shows on %s", count, choice->server));
+                     talloc_asprintf(choice, "all %zu that the filter shows on %s", count, choice->server),
+                     NULL);
     }
+}
+
+/* Why there is nothing to cancel in the row's session, or NULL. */
+static const char *no_cancel(struct app *app, const struct table_row *row)
+{
+    const struct session *session = console_view(app->console) == &queries_activity
+                                        ? queries_session(row)
+                                        : queries_lock_node(row)->session;
+    if (session && session->state && strncmp(session->state, "idle", 4) == 0)
+        return "it runs nothing";
+    return NULL;
 }
 
 static bool end_sessions(struct app *app, struct error *error)
@@ -167,13 +187,14 @@ static bool end_sessions(struct app *app, struct error *error)
     choice->server = talloc_strdup(choice, pg_server_name(server));
     char **one = talloc_array(choice, char *, 1);
     one[0] = talloc_strdup(one, id);
-    add_both(choice, one, 1, talloc_asprintf(choice, "session %.*s", (int)strcspn(id, "@"), id));
+    add_both(choice, one, 1, talloc_asprintf(choice, "session %.*s", (int)strcspn(id, "@"), id),
+             no_cancel(app, row));
     size_t behind_count = 0;
     const struct locks_snapshot *locks = pg_server_locks(server);
     char **behind = locks ? session_behind(choice, locks, id, &behind_count) : NULL;
     if (behind_count)
         add_both(choice, behind, behind_count,
-                 talloc_asprintf(choice, "the %zu that wait behind it", behind_count));
+                 talloc_asprintf(choice, "the %zu that wait behind it", behind_count), NULL);
     add_groups(app, choice);
     console_choose(app->console, "What shall end?", choice->lines, choice->count, end_chosen, choice);
     return true;
@@ -228,11 +249,11 @@ static bool explain(struct app *app, bool measure, struct error *error)
     struct plan_subject subject = {.server = row ? row_server(app, row) : NULL};
     const struct session *session = NULL;
     if (row && view == &queries_statements) {
-        const struct statement *statement = row->data;
+        const struct statement *statement = queries_statement(row);
         subject.sql = statement->query;
         subject.database = statement->database;
     } else if (row && view == &queries_activity) {
-        session = row->data;
+        session = queries_session(row);
     } else if (row && view == &queries_locks) {
         session = queries_lock_node(row)->session;
     }

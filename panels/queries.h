@@ -16,6 +16,13 @@ size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources
 /* The row's identity for the table: unique over all servers. Allocated under context. */
 char *queries_row_id(const void *context, const char *server, const char *id);
 
+/* The statement or session that a row of their views shows. */
+const struct statement *queries_statement(const struct table_row *row);
+const struct session *queries_session(const struct table_row *row);
+
+/* A number that changes with the snapshot; 0 for none. */
+uint64_t queries_generation(const void *snapshot);
+
 /* The lock tree node that a row of the view Locks shows. */
 const struct lock_node *queries_lock_node(const struct table_row *row);
 

@@ -6,8 +6,15 @@
 #include "core/text.h"
 #include "core/units.h"
 #include "panels/queries.h"
+#include "panels/queries_brief.h"
 
-#define ROW(row) ((const struct session *)(row))
+/* A session with its statement as the screen shows it. */
+struct session_row {
+    const struct session *session;
+    char *brief;
+};
+
+#define ROW(row) (((const struct session_row *)(row))->session)
 #define TEXT_COLUMN(name)                                                                                    \
     static struct value value_of_##name(const void *row)                                                     \
     {                                                                                                        \
@@ -31,7 +38,7 @@ static struct value value_of_pid(const void *row)
  */
 static struct value value_of_state(const void *row)
 {
-    const struct session *session = row;
+    const struct session *session = ROW(row);
     struct value value = value_text(session->state ? session->state : session->backend_type);
     if (session->state && strncmp(session->state, "idle in transaction", 19) == 0)
         value.severity = session->statement_s >= 60 ? SEVERITY_CRITICAL : SEVERITY_WARNING;
@@ -73,6 +80,16 @@ AGE_COLUMN(session_s)
 AGE_COLUMN(transaction_s)
 AGE_COLUMN(statement_s)
 
+static struct value value_of_brief(const void *row)
+{
+    return value_text(((const struct session_row *)row)->brief);
+}
+
+const struct session *queries_session(const struct table_row *row)
+{
+    return ROW(row->data);
+}
+
 static const struct column columns[] = {
     {"server", "server", "the server of the session", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
     {"pid", "pid", "the session's process on the server", UNIT_ID, 7, 0, 0, value_of_pid, NULL},
@@ -104,8 +121,10 @@ static const struct column columns[] = {
      COLUMN_HIDDEN, value_of_id, NULL},
     {"query_id", "query id", "the server's own name for the statement (PostgreSQL 14 or newer)", UNIT_ID, 20,
      9, COLUMN_HIDDEN | COLUMN_STRING, value_of_query_id, NULL},
-    {"query", "statement", "what it runs; what it ran last when it is idle", UNIT_NONE, 0, 0,
-     COLUMN_STATEMENT, value_of_query, NULL},
+    {"query", "query", "what it runs; what it ran last when it is idle", UNIT_NONE, 20, 9,
+     COLUMN_STATEMENT | COLUMN_HIDDEN, value_of_query, NULL},
+    {"statement", "statement", "what it runs, shortened; what it ran last when it is idle", UNIT_NONE, 0, 0,
+     COLUMN_STATEMENT | COLUMN_SCREEN, value_of_brief, NULL},
 };
 
 static void want(struct app *app, bool wanted)
@@ -118,6 +137,15 @@ static size_t sources(struct app *app, struct source found[SOURCES_MAX])
     return queries_sources(app, PG_FEED_ACTIVITY, found);
 }
 
+static uint64_t version(struct app *app)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < app->server_count; i++)
+        if (app_shows(app, app->servers[i]))
+            newest += queries_generation(pg_server_activity(app->servers[i]));
+    return newest;
+}
+
 static void rows(struct app *app, struct row_list *list)
 {
     for (size_t i = 0; i < app->server_count; i++) {
@@ -127,8 +155,12 @@ static void rows(struct app *app, struct row_list *list)
         row_list_hold(list, snapshot);
         for (size_t s = 0; s < snapshot->count; s++) {
             const struct session *session = &snapshot->sessions[s];
+            struct session_row *row = talloc_zero(list, struct session_row);
+            row->session = session;
+            if (app->console)
+                row->brief = statement_brief(row, session->query);
             row_list_add(list,
-                         (struct table_row){.data = session,
+                         (struct table_row){.data = row,
                                             .id = queries_row_id(list, snapshot->server, session->id),
                                             .dim = !session->state || strcmp(session->state, "idle") == 0});
         }
@@ -137,12 +169,13 @@ static void rows(struct app *app, struct row_list *list)
 
 void queries_session_page(struct page *page, const struct session *session)
 {
+    const struct session_row row = {.session = session};
     page_section(page, "Session");
     for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
         char text[256];
         if (columns[c].flags & COLUMN_STATEMENT)
             continue;
-        value_format(text, sizeof text, &columns[c], columns[c].value(session));
+        value_format(text, sizeof text, &columns[c], columns[c].value(&row));
         if (text[0])
             page_pair(page, columns[c].title, STYLE_NORMAL, text);
     }
@@ -156,7 +189,7 @@ void queries_session_page(struct page *page, const struct session *session)
 static void detail(struct app *app, const struct table_row *row, struct page *page)
 {
     (void)app;
-    queries_session_page(page, row->data);
+    queries_session_page(page, ROW(row->data));
 }
 
 const struct view queries_activity = {
@@ -171,6 +204,7 @@ const struct view queries_activity = {
     .want = want,
     .sources = sources,
     .rows = rows,
+    .version = version,
     .head = queries_activity_head,
     .detail = detail,
 };

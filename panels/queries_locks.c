@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "core/units.h"
 #include "panels/queries.h"
+#include "panels/queries_brief.h"
 
 /* A node with what the screen says about it. */
 struct lock_row {
@@ -183,8 +184,8 @@ static char *node_statement(const void *context, const struct lock_node *node)
         return NULL;
     if (session->state && strncmp(session->state, "idle", 4) == 0)
         return talloc_asprintf(context, "last, %s ago: %s", format_s(age, sizeof age, session->statement_s),
-                               session->query);
-    return talloc_strdup(context, session->query);
+                               statement_brief(context, session->query));
+    return statement_brief(context, session->query);
 }
 
 /* "al_noor.invoice" apart: the schema is mostly the tenant, and a column of its own. */
@@ -200,6 +201,15 @@ static void fill_names(struct lock_row *row)
     if (node->mode)
         row->wants =
             talloc_asprintf(row, "%s %s", node->mode, node->relation ? dot ? dot + 1 : node->relation : "?");
+}
+
+static uint64_t version(struct app *app)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < app->server_count; i++)
+        if (app_shows(app, app->servers[i]))
+            newest += queries_generation(pg_server_locks(app->servers[i]));
+    return newest;
 }
 
 static void rows(struct app *app, struct row_list *list)
@@ -252,5 +262,6 @@ const struct view queries_locks = {
     .want = want,
     .sources = sources,
     .rows = rows,
+    .version = version,
     .detail = detail,
 };

@@ -5,8 +5,15 @@
 #include "core/text.h"
 #include "core/units.h"
 #include "panels/queries.h"
+#include "panels/queries_brief.h"
 
-#define ROW(row) ((const struct statement *)(row))
+/* A statement with its text as the screen shows it. */
+struct statement_row {
+    const struct statement *statement;
+    char *brief;
+};
+
+#define ROW(row) (((const struct statement_row *)(row))->statement)
 #define REAL_COLUMN(name)                                                                                    \
     static struct value value_of_##name(const void *row)                                                     \
     {                                                                                                        \
@@ -29,6 +36,11 @@ static struct value value_of_query_id(const void *row)
 static struct value value_of_query(const void *row)
 {
     return ROW(row)->query && ROW(row)->query[0] ? value_text(ROW(row)->query) : value_unknown();
+}
+static struct value value_of_brief(const void *row)
+{
+    return ROW(row)->query && ROW(row)->query[0] ? value_text(((const struct statement_row *)row)->brief)
+                                                 : value_unknown();
 }
 static struct value value_of_database(const void *row)
 {
@@ -78,11 +90,11 @@ COUNT_COLUMN(wal_bytes)
 
 static const struct column columns[] = {
     {"server", "server", "the server that it ran on", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
-    {"share_percent", "share", "its part of the time of all statements", UNIT_SHARE, 16, 0, 0,
+    {"share_percent", "share", "its part of the time of all statements", UNIT_SHARE, 13, 0, 0,
      value_of_share_percent, NULL},
-    {"total_ms", "time", "execution time of all calls together", UNIT_MS, 10, 0, 0, value_of_total_ms, NULL},
-    {"calls", "calls", "how often it was executed", UNIT_COUNT, 8, 1, 0, value_of_calls, NULL},
-    {"mean_ms", "mean", "execution time of one call, on average", UNIT_MS, 10, 0, 0, value_of_mean_ms, NULL},
+    {"total_ms", "time", "execution time of all calls together", UNIT_MS, 9, 0, 0, value_of_total_ms, NULL},
+    {"calls", "calls", "how often it was executed", UNIT_COUNT, 7, 1, 0, value_of_calls, NULL},
+    {"mean_ms", "mean", "execution time of one call, on average", UNIT_MS, 9, 0, 0, value_of_mean_ms, NULL},
     {"max_ms", "worst", "the longest call; known only since the last reset", UNIT_MS, 10, 5, 0,
      value_of_max_ms, NULL},
     {"rows", "rows", "rows returned or changed by all calls", UNIT_COUNT, 8, 7, COLUMN_HIDDEN, value_of_rows,
@@ -115,13 +127,20 @@ static const struct column columns[] = {
      9, COLUMN_HIDDEN, value_of_top_level, NULL},
     {"query_id", "query id", "the server's own name for it", UNIT_ID, 20, 9, COLUMN_HIDDEN | COLUMN_STRING,
      value_of_query_id, NULL},
-    {"query", "statement", "its text, constants replaced by $1, $2 ...", UNIT_NONE, 0, 0, COLUMN_STATEMENT,
-     value_of_query, NULL},
+    {"query", "query", "its text, constants replaced by $1, $2 ...", UNIT_NONE, 20, 9,
+     COLUMN_STATEMENT | COLUMN_HIDDEN, value_of_query, NULL},
+    {"statement", "statement", "its text, shortened: Enter shows all of it", UNIT_NONE, 0, 0,
+     COLUMN_STATEMENT | COLUMN_SCREEN, value_of_brief, NULL},
 };
 
 static void want(struct app *app, bool wanted)
 {
     queries_want(app, PG_FEED_STATEMENTS, wanted);
+}
+
+const struct statement *queries_statement(const struct table_row *row)
+{
+    return ROW(row->data);
 }
 
 static size_t sources(struct app *app, struct source found[SOURCES_MAX])
@@ -138,11 +157,23 @@ static void rows(struct app *app, struct row_list *list)
         row_list_hold(list, snapshot);
         for (size_t s = 0; s < snapshot->count; s++) {
             const struct statement *statement = &snapshot->statements[s];
-            row_list_add(list,
-                         (struct table_row){.data = statement,
-                                            .id = queries_row_id(list, snapshot->server, statement->id)});
+            struct statement_row *row = talloc_zero(list, struct statement_row);
+            row->statement = statement;
+            if (app->console)
+                row->brief = statement_brief(row, statement->query);
+            row_list_add(list, (struct table_row){
+                                   .data = row, .id = queries_row_id(list, snapshot->server, statement->id)});
         }
     }
+}
+
+static uint64_t version(struct app *app)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < app->server_count; i++)
+        if (app_shows(app, app->servers[i]))
+            newest += queries_generation(pg_server_statements(app->servers[i]));
+    return newest;
 }
 
 static const char *basis(struct app *app, double *since)
@@ -160,7 +191,7 @@ static const char *basis(struct app *app, double *since)
 static void detail(struct app *app, const struct table_row *row, struct page *page)
 {
     (void)app;
-    const struct statement *statement = row->data;
+    const struct statement *statement = ROW(row->data);
     page_section(page, "Statement");
     page_text(page, STYLE_NORMAL, 0,
               statement->query && statement->query[0] ? statement->query
@@ -170,7 +201,7 @@ static void detail(struct app *app, const struct table_row *row, struct page *pa
         char text[256];
         if (columns[c].flags & COLUMN_STATEMENT)
             continue;
-        value_format(text, sizeof text, &columns[c], columns[c].value(statement));
+        value_format(text, sizeof text, &columns[c], columns[c].value(row->data));
         if (text[0])
             page_pair(page, columns[c].title, STYLE_NORMAL, text);
     }
@@ -188,6 +219,7 @@ const struct view queries_statements = {
     .want = want,
     .sources = sources,
     .rows = rows,
+    .version = version,
     .basis = basis,
     .detail = detail,
 };
