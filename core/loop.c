@@ -16,6 +16,7 @@ struct job {
     enum work_kind kind;
     void (*work)(void *job);
     void (*done)(void *job);
+    void (*drop)(void *job); /* NULL: what becomes of the job is its owner's affair */
     void *data;
 };
 
@@ -83,8 +84,11 @@ static struct job *queue_pop(struct queue *queue)
 
 static void queue_free(struct queue *queue)
 {
-    for (struct job *job; (job = queue_pop(queue));)
+    for (struct job *job; (job = queue_pop(queue));) {
+        if (job->drop)
+            job->drop(job->data);
         free(job);
+    }
 }
 
 /* Called with the lock held; gives it back. */
@@ -158,12 +162,18 @@ static void start_worker(struct crew *crew, enum work_kind kind)
 void loop_work(struct loop *loop, enum work_kind kind, void (*work)(void *job), void (*done)(void *job),
                void *data)
 {
+    loop_work_or_drop(loop, kind, work, done, NULL, data);
+}
+
+void loop_work_or_drop(struct loop *loop, enum work_kind kind, void (*work)(void *job),
+                       void (*done)(void *job), void (*drop)(void *job), void *data)
+{
     struct crew *crew = loop->crew;
     struct pool *pool = &crew->pools[kind];
     struct job *job = malloc(sizeof *job);
     if (!job)
         abort();
-    *job = (struct job){.kind = kind, .work = work, .done = done, .data = data};
+    *job = (struct job){.kind = kind, .work = work, .done = done, .drop = drop, .data = data};
     pthread_mutex_lock(&crew->lock);
     queue_push(&pool->waiting, job);
     pool->pending++;

@@ -37,5 +37,9 @@ enum work_kind {
  * be withdrawn: who loses interest marks the job, and frees it in done. */
 void loop_work(struct loop *loop, enum work_kind kind, void (*work)(void *job), void (*done)(void *job),
                void *job);
+/* The same for jobs that own something: when the loop is freed before done was called, drop(job) is called
+ * instead, on whichever thread ends last. */
+void loop_work_or_drop(struct loop *loop, enum work_kind kind, void (*work)(void *job),
+                       void (*done)(void *job), void (*drop)(void *job), void *job);
 
 #endif

@@ -132,6 +132,16 @@ static void connect_in_worker(void *data)
     }
 }
 
+static void drop_job(void *data)
+{
+    struct connect_job *job = data;
+    PQfinish(job->conn);
+    free(job->label);
+    free(job->dsn);
+    free(job->application_name);
+    free(job);
+}
+
 static void hand_over(void *data)
 {
     struct connect_job *job = data;
@@ -139,10 +149,8 @@ static void hand_over(void *data)
         job->done(job->owner, job->conn, job->conn ? NULL : &job->error);
     else
         PQfinish(job->conn);
-    free(job->label);
-    free(job->dsn);
-    free(job->application_name);
-    free(job);
+    job->conn = NULL;
+    drop_job(job);
 }
 
 struct connect_job *connect_job_start(struct loop *loop, const struct pg_connection_options *options,
@@ -159,7 +167,7 @@ struct connect_job *connect_job_start(struct loop *loop, const struct pg_connect
     job->done = done;
     job->owner = owner;
     atomic_init(&job->forsaken, false);
-    loop_work(loop, options->work, connect_in_worker, hand_over, job);
+    loop_work_or_drop(loop, options->work, connect_in_worker, hand_over, drop_job, job);
     return job;
 }
 

@@ -819,5 +819,5 @@ void pg_connection_cancel(struct pg_connection *c)
     if (!job)
         abort();
     job->cancel = cancel;
-    loop_work(c->loop, WORK_URGENT, cancel_in_worker, cancel_done, job);
+    loop_work_or_drop(c->loop, WORK_URGENT, cancel_in_worker, cancel_done, cancel_done, job);
 }

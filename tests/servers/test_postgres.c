@@ -379,14 +379,18 @@ static void test_extension_missing(void **state)
 static void test_free_at_any_stage(void **state)
 {
     struct platform *p = *state;
-    for (int stage = 0; stage < 40; stage++) {
+    for (int stage = 0; stage < 80; stage++) {
         struct watcher w;
         watcher_start(&w, p->watch, p->act);
         for (int i = 0; i < PG_FEEDS; i++)
             feed_want(pg_server_feed(w.server, i), true);
         if (stage % 3 == 0)
             pg_server_unlock(w.server);
-        watcher_run(&w, stage * 0.002);
+        watcher_run(&w, stage / 2 * 0.002);
+        if (stage % 2) { /* the loop right behind the server: workers are left to themselves */
+            watcher_end(&w);
+            continue;
+        }
         pg_server_free(w.server);
         w.server = NULL;
         watcher_run(&w, 0.05); /* jobs of workers come back */
