@@ -213,7 +213,14 @@ static void change_done(void *data, struct change *change, const char *report, c
     if (error && error->kind != ERROR_NONE)
         console_say_error(console, error);
     else
-        console_say(console, SEVERITY_OK, "%s", watch->report);
+        console_say(console, SEVERITY_OK, "%.*s", (int)strcspn(watch->report, "\n"), watch->report);
+    /* Break-glass without a log: the records are shown here or nowhere. */
+    if (strchr(watch->report, '\n')) {
+        struct page *page = page_new(NULL);
+        page_section(page, "not on record anywhere else: keep this");
+        page_text(page, STYLE_NORMAL, 0, watch->report);
+        console_push_page(console, "record", page);
+    }
     if (console->watch != watch || !change->watch || (error && error->kind != ERROR_NONE)) {
         if (console->watch == watch)
             console->watch = NULL;

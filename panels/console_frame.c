@@ -191,6 +191,16 @@ static void help_context(struct console *console, struct page *page, const char 
     }
 }
 
+/* What a server cannot give is absent, and here is why. */
+static void help_column(const struct app *app, struct page *page, const struct column *column)
+{
+    const char *reason = column->absent ? column->absent(app) : NULL;
+    if (reason)
+        page_pair_format(page, column->title, STYLE_DIM, "absent: %s", reason);
+    else if (!(column->flags & COLUMN_HIDDEN))
+        page_pair(page, column->title, STYLE_NORMAL, column->help);
+}
+
 void console_help(struct console *console)
 {
     const char *contexts[CONTEXTS_MAX];
@@ -206,8 +216,7 @@ void console_help(struct console *console)
     if (console->top == console->base) {
         page_section(page, "columns");
         for (size_t i = 0; i < view->column_count; i++)
-            if (!(view->columns[i].flags & COLUMN_HIDDEN))
-                page_pair(page, view->columns[i].title, STYLE_NORMAL, view->columns[i].help);
+            help_column(console->app, page, &view->columns[i]);
     }
     page_section(page, "signs");
     static const char *const signs[][2] = {

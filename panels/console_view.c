@@ -164,10 +164,14 @@ static const char *crumb(struct layer *layer)
     double since = 0;
     const char *basis = self->view->basis ? self->view->basis(layer->app, &since) : NULL;
     char clock[32], number[32];
+    char note[128] = "";
+    if (self->view->note)
+        self->view->note(layer->app, note, sizeof note);
     snprintf(number, sizeof number, "%zu", table_matching(layer->table));
-    snprintf(self->crumb, sizeof self->crumb, "%s%s%s%s%s · %s", self->view->title, basis ? " · " : "",
+    snprintf(self->crumb, sizeof self->crumb, "%s%s%s%s%s · %s%s%s", self->view->title, basis ? " · " : "",
              basis ? basis : "", basis && since > 0 ? " " : "",
-             basis && since > 0 ? clock_time_of_day(clock, sizeof clock, since) : "", number);
+             basis && since > 0 ? clock_time_of_day(clock, sizeof clock, since) : "", number,
+             note[0] ? " · " : "", note);
     return self->crumb;
 }
 

@@ -25,7 +25,7 @@ struct options {
     const char *reason;
     bool dry_run, yes;
     const char *keymap;
-    bool ascii, mono, no_state, slow;
+    bool ascii, mono;
     long limit;
     const char *head;
     const char *arguments[OPTIONS_ARGUMENTS]; /* what is left, the sub-command not counted */

@@ -52,6 +52,9 @@ struct view {
     uint64_t (*version)(struct app *app);
     /* What the figures are of ("since reset") and since when; may be NULL. */
     const char *(*basis)(struct app *app, double *since);
+    /* What else must be known about the figures, in a few words ("12 entries evicted"); "" for nothing. May
+     * be NULL. */
+    void (*note)(struct app *app, char *buffer, size_t size);
     /* Lines above the table (a chart, a verdict): returns how many it took of at most `rows`. May be NULL. */
     int (*head)(struct app *app, struct screen *screen, int top, int columns, int rows);
     /* All about one row. May be NULL: Enter does nothing. */

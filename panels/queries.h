@@ -30,6 +30,8 @@ const struct lock_node *queries_lock_node(const struct table_row *row);
 int queries_activity_head(struct app *app, struct screen *screen, int top, int columns, int rows);
 
 /* Sections of a detail page that several views share. */
+/* Asks for all locks of a session and adds them to the page when they come, if it is still open. */
+void queries_held_locks(struct app *app, struct page *page, const struct session *session);
 void queries_session_page(struct page *page, const struct session *session);
 
 #endif

@@ -96,8 +96,8 @@ static const struct column columns[] = {
     {"state", "state", "active, idle, idle in transaction ...; the kind of process when it serves no client",
      UNIT_NONE, 20, 0, 0, value_of_state, NULL},
     {"wait_type", "waits", "what class of thing it waits for", UNIT_NONE, 8, 2, 0, value_of_wait_type, NULL},
-    {"wait", "for", "what it waits for", UNIT_NONE, 15, 6, 0, value_of_wait, NULL},
-    {"statement_s", "statement",
+    {"wait", "event", "what it waits for", UNIT_NONE, 15, 6, 0, value_of_wait, NULL},
+    {"statement_s", "runs for",
      "how long the statement has run; idle in transaction: since the last one ended", UNIT_S, 9, 1, 0,
      value_of_statement_s, NULL},
     {"transaction_s", "transact.", "age of the open transaction", UNIT_S, 9, 5, 0, value_of_transaction_s,
@@ -186,10 +186,24 @@ void queries_session_page(struct page *page, const struct session *session)
         page_text(page, STYLE_WARNING, 0, "the server keeps no more of it: track_activity_query_size");
 }
 
+static void note(struct app *app, char *buffer, size_t size)
+{
+    size_t hidden = 0;
+    for (size_t i = 0; i < app->server_count; i++) {
+        const struct activity_snapshot *snapshot = pg_server_activity(app->servers[i]);
+        if (snapshot && app_shows(app, app->servers[i]))
+            hidden += snapshot->hidden;
+    }
+    if (hidden)
+        snprintf(buffer, size, "%zu hidden! GRANT pg_monitor shows them", hidden);
+    else
+        buffer[0] = '\0';
+}
+
 static void detail(struct app *app, const struct table_row *row, struct page *page)
 {
-    (void)app;
     queries_session_page(page, ROW(row->data));
+    queries_held_locks(app, page, ROW(row->data));
 }
 
 const struct view queries_activity = {
@@ -205,6 +219,7 @@ const struct view queries_activity = {
     .sources = sources,
     .rows = rows,
     .version = version,
+    .note = note,
     .head = queries_activity_head,
     .detail = detail,
 };

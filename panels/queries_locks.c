@@ -11,7 +11,7 @@
 /* A node with what the screen says about it. */
 struct lock_row {
     const struct lock_node *node;
-    char *statement; /* with "last, 4 m 12 s ago: " for idle sessions */
+    char *statement; /* with "idle in transaction, last 4 m 12 s ago: " for idle sessions */
     char *wants;     /* "AccessExclusive invoice" */
     char *schema;    /* of what it waits for, or holds: with a schema a tenant, the tenant */
 };
@@ -123,20 +123,20 @@ static struct value value_of_statement(const void *row)
 }
 
 static const struct column columns[] = {
-    {"pid", "pid", "the session's process; a prepared transaction has none", UNIT_ID, 14, 0, COLUMN_TREE,
+    {"pid", "pid", "the session's process; a prepared transaction has none", UNIT_ID, 11, 0, COLUMN_TREE,
      value_of_pid, NULL},
     {"server", "server", "the server of the session", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
     {"waited_s", "waited", "how long it has waited for the lock", UNIT_S, 9, 0, 0, value_of_waited_s, NULL},
     {"behind", "behind", "sessions that wait behind it, directly or not", UNIT_COUNT, 7, 0, 0,
      value_of_behind, NULL},
-    {"wants", "wants", "the lock that it waits for, and on what", UNIT_NONE, 24, 1, COLUMN_SCREEN,
+    {"wants", "wants", "the lock that it waits for, and on what", UNIT_NONE, 23, 1, COLUMN_SCREEN,
      value_of_wants, NULL},
     {"mode", "mode", "the lock that it waits for", UNIT_NONE, 16, 9, COLUMN_HIDDEN, value_of_mode, NULL},
     {"relation", "on", "what the lock is on", UNIT_NONE, 22, 9, COLUMN_HIDDEN, value_of_relation, NULL},
     {"schema", "schema", "the schema of the table that it is about", UNIT_NONE, 14, 4, COLUMN_SCREEN,
      value_of_schema, NULL},
     {"holds", "holds", "what it holds of what the others want", UNIT_NONE, 28, 7, 0, value_of_holds, NULL},
-    {"state", "state", "what it is doing", UNIT_NONE, 20, 0, 0, value_of_state, NULL},
+    {"state", "state", "what it is doing", UNIT_NONE, 20, 2, 0, value_of_state, NULL},
     {"role", "role", "who it is", UNIT_NONE, 10, 6, 0, value_of_role, NULL},
     {"application", "application", "application_name, as the client says it", UNIT_NONE, 15, 5, 0,
      value_of_application, NULL},
@@ -183,7 +183,8 @@ static char *node_statement(const void *context, const struct lock_node *node)
     if (!session || !session->query)
         return NULL;
     if (session->state && strncmp(session->state, "idle", 4) == 0)
-        return talloc_asprintf(context, "last, %s ago: %s", format_s(age, sizeof age, session->statement_s),
+        return talloc_asprintf(context, "%s, last %s ago: %s", session->state,
+                               format_s(age, sizeof age, session->statement_s),
                                statement_brief(context, session->query));
     return statement_brief(context, session->query);
 }
@@ -233,7 +234,6 @@ static void rows(struct app *app, struct row_list *list)
 
 static void detail(struct app *app, const struct table_row *row, struct page *page)
 {
-    (void)app;
     const struct lock_node *node = NODE(row->data);
     char text[64];
     page_section(page, "Lock");
@@ -248,8 +248,10 @@ static void detail(struct app *app, const struct table_row *row, struct page *pa
     if (node->gid)
         page_pair_format(page, "prepared", STYLE_CRITICAL,
                          "%s: ends as its owner says COMMIT PREPARED or ROLLBACK PREPARED", node->gid);
-    if (node->session)
+    if (node->session) {
         queries_session_page(page, node->session);
+        queries_held_locks(app, page, node->session);
+    }
 }
 
 const struct view queries_locks = {

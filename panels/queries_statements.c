@@ -88,6 +88,25 @@ COUNT_COLUMN(shared_written_blocks)
 COUNT_COLUMN(temp_read_blocks)
 COUNT_COLUMN(wal_bytes)
 
+/* Absent when no server that is looked at can give it. */
+static const char *absent_before(const struct app *app, int version, const char *reason)
+{
+    for (size_t i = 0; i < app->server_count; i++) {
+        int has = pg_server_version(app->servers[i]);
+        if (app_shows(app, app->servers[i]) && (has == 0 || has >= version))
+            return NULL;
+    }
+    return reason;
+}
+static const char *absent_before_13(const void *app)
+{
+    return absent_before(app, 130000, "PostgreSQL 13 or newer");
+}
+static const char *absent_before_14(const void *app)
+{
+    return absent_before(app, 140000, "PostgreSQL 14 or newer");
+}
+
 static const struct column columns[] = {
     {"server", "server", "the server that it ran on", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
     {"share_percent", "share", "its part of the time of all statements", UNIT_SHARE, 13, 0, 0,
@@ -118,13 +137,13 @@ static const struct column columns[] = {
     {"io_write_ms", "write time", "time spent writing blocks (track_io_timing)", UNIT_MS, 10, 9,
      COLUMN_HIDDEN, value_of_io_write_ms, NULL},
     {"plan_ms", "planning", "time spent planning (pg_stat_statements.track_planning)", UNIT_MS, 10, 9,
-     COLUMN_HIDDEN, value_of_plan_ms, NULL},
+     COLUMN_HIDDEN, value_of_plan_ms, absent_before_13},
     {"wal_bytes", "WAL", "write-ahead log that it made (PostgreSQL 13 or newer)", UNIT_BYTES, 8, 7, 0,
-     value_of_wal_bytes, NULL},
+     value_of_wal_bytes, absent_before_13},
     {"database", "database", "where it ran", UNIT_NONE, 10, 8, 0, value_of_database, NULL},
     {"role", "role", "who ran it", UNIT_NONE, 10, 8, 0, value_of_role, NULL},
     {"top_level", "top level", "sent by a client, not by a function (PostgreSQL 14 or newer)", UNIT_NONE, 9,
-     9, COLUMN_HIDDEN, value_of_top_level, NULL},
+     9, COLUMN_HIDDEN, value_of_top_level, absent_before_14},
     {"query_id", "query id", "the server's own name for it", UNIT_ID, 20, 9, COLUMN_HIDDEN | COLUMN_STRING,
      value_of_query_id, NULL},
     {"query", "query", "its text, constants replaced by $1, $2 ...", UNIT_NONE, 20, 9,
@@ -188,6 +207,26 @@ static const char *basis(struct app *app, double *since)
     return NULL;
 }
 
+/* Evicted entries are missing in the totals; a reset begins them anew. */
+static void note(struct app *app, char *buffer, size_t size)
+{
+    int64_t evicted = 0;
+    bool reset = false;
+    for (size_t i = 0; i < app->server_count; i++) {
+        const struct statements_snapshot *snapshot = pg_server_statements(app->servers[i]);
+        if (!snapshot || !app_shows(app, app->servers[i]))
+            continue;
+        evicted += snapshot->evicted > 0 ? snapshot->evicted : 0;
+        reset = reset || snapshot->reset_seen;
+    }
+    char number[32];
+    if (evicted)
+        snprintf(buffer, size, "%s entries evicted!%s", format_count(number, sizeof number, (double)evicted),
+                 reset ? " · was reset" : "");
+    else
+        snprintf(buffer, size, "%s", reset ? "was reset meanwhile" : "");
+}
+
 static void detail(struct app *app, const struct table_row *row, struct page *page)
 {
     (void)app;
@@ -221,5 +260,6 @@ const struct view queries_statements = {
     .rows = rows,
     .version = version,
     .basis = basis,
+    .note = note,
     .detail = detail,
 };

@@ -9,7 +9,7 @@
 enum {
     EDGE = 3,          /* " ▸ " before the first column */
     GAP = 2,           /* between columns */
-    REST_MIN = 26,     /* what the column that takes the rest needs at least */
+    REST_MIN = 20,     /* what the column that takes the rest needs at least */
     SHARE_NUMBER = 6,  /* "99.8 %" */
     SHARE_BAR_MIN = 3, /* a shorter bar says nothing */
     LAYOUT_MAX = 64,
