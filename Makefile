@@ -144,7 +144,7 @@ fuzz:
 	  name=$${program##*/fuzz_}; corpus=build/fuzz/corpus/$$name; seeds=; mkdir -p $$corpus build/fuzz/found; \
 	  for folder in tests/fuzz/seeds/$$name tests/data/$${name}s; do [ -d $$folder ] && seeds="$$seeds $$folder"; done; \
 	  echo "fuzz $$name: $(FUZZ_SECONDS) s"; \
-	  LSAN_OPTIONS=suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0 $$program -max_total_time=$(FUZZ_SECONDS) \
+	  LSAN_OPTIONS='suppressions="$(CURDIR)/tests/lsan.supp":print_suppressions=0' $$program -max_total_time=$(FUZZ_SECONDS) \
 	    -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
 	    $$corpus $$seeds || exit 1; done
 
