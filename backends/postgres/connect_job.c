@@ -52,7 +52,7 @@ static PGconn *start_connecting(const struct connect_job *job, char *timeout, si
 
 /* What the DSN, the service file and the environment come to: libpq's own timeout works only in its blocking
  * connect. Each host of a list has that time. */
-static double effective_timeout(PGconn *conn, double fallback)
+static double effective_timeout(PGconn *conn, double fallback, bool *tls_disabled)
 {
     double seconds = fallback;
     int hosts = 1;
@@ -60,6 +60,8 @@ static double effective_timeout(PGconn *conn, double fallback)
     for (PQconninfoOption *o = options; o && o->keyword; o++) {
         if (strcmp(o->keyword, "connect_timeout") == 0 && o->val && atoi(o->val) > 0)
             seconds = atoi(o->val);
+        if (strcmp(o->keyword, "sslmode") == 0 && o->val)
+            *tls_disabled = strcmp(o->val, "disable") == 0;
         if (strcmp(o->keyword, "host") == 0 && o->val)
             for (const char *c = o->val; *c; c++)
                 hosts += *c == ',';
@@ -81,7 +83,8 @@ static void describe_place(PGconn *conn, char *what, size_t size)
 
 static bool finish_connecting(struct connect_job *job, const char *what)
 {
-    double timeout = effective_timeout(job->conn, job->timeout_s);
+    bool tls_disabled = false;
+    double timeout = effective_timeout(job->conn, job->timeout_s, &tls_disabled);
     double end = clock_monotonic() + timeout;
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;
     while (status != PGRES_POLLING_OK && status != PGRES_POLLING_FAILED) {
@@ -100,7 +103,7 @@ static bool finish_connecting(struct connect_job *job, const char *what)
     }
     if (status == PGRES_POLLING_OK)
         return true;
-    return pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn));
+    return pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn), tls_disabled);
 }
 
 static void connect_in_worker(void *data)
@@ -118,7 +121,7 @@ static void connect_in_worker(void *data)
         PQsetErrorVerbosity(job->conn, PQERRORS_VERBOSE); /* shows the SQLSTATE of a refusal */
         describe_place(job->conn, what, sizeof what);
         if (PQstatus(job->conn) == CONNECTION_BAD)
-            pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn));
+            pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn), false);
         else
             up = finish_connecting(job, what);
     }

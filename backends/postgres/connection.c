@@ -447,6 +447,7 @@ static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
     bool sound = true;
     if (events & EV_READ)
         sound = PQconsumeInput(c->conn);
+    PQisBusy(c->conn); /* parses what an idle server says before it closes */
     take_results(c);
     if (c->conn) {
         if (!sound || PQstatus(c->conn) == CONNECTION_BAD || !flush(c))

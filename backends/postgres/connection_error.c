@@ -18,7 +18,7 @@ static enum error_kind kind_of_state(const char *state, const char *message)
         {"55000", ERROR_UNSUPPORTED},
     };
     if (strcmp(state, "28000") == 0 && strstr(message, "pg_hba.conf"))
-        return strstr(message, "no encryption") ? ERROR_TLS : ERROR_REFUSED;
+        return ERROR_REFUSED;
     /* One SQLSTATE for a user's cancel and for statement_timeout; the name of the setting is not in all
      * translations, but a timeout of ours is much more likely than a translation. */
     if (strcmp(state, "57014") == 0)
@@ -31,8 +31,6 @@ static enum error_kind kind_of_state(const char *state, const char *message)
 
 static const char *todo_of_state(const char *state, enum error_kind kind)
 {
-    if (kind == ERROR_TLS)
-        return "Use sslmode=require in the DSN, or have a line without TLS added to pg_hba.conf.";
     if (kind == ERROR_REFUSED && strcmp(state, "28000") == 0)
         return "Add a line for this role, database and address to pg_hba.conf of the server, then SELECT "
                "pg_reload_conf().";
@@ -151,7 +149,8 @@ static bool from_libpq(struct error *error, const char *where, const char *what,
     return error_set(error, ERROR_REFUSED, where, what, NULL, "%s", *why ? why : "no reason was given");
 }
 
-bool pg_error_from_connect(struct error *error, const char *where, const char *what, const char *text)
+bool pg_error_from_connect(struct error *error, const char *where, const char *what, const char *text,
+                           bool tls_disabled)
 {
     const char *found = chosen_state(text);
     if (!found)
@@ -159,5 +158,10 @@ bool pg_error_from_connect(struct error *error, const char *where, const char *w
     char state[6], message[sizeof error->why];
     snprintf(state, sizeof state, "%.5s", found);
     copy_line(message, sizeof message, found + 7);
+    /* There may be a line for hostssl alone; a server that speaks another language is not understood here. */
+    if (tls_disabled && strcmp(state, "28000") == 0 && strstr(message, "no pg_hba.conf entry"))
+        return error_set(error, ERROR_TLS, where, what,
+                         "Use sslmode=require in the DSN, or have a line without TLS added to pg_hba.conf.",
+                         "%s", message);
     return pg_error_from_state(error, where, what, state, message, NULL, NULL);
 }

@@ -12,7 +12,9 @@
 bool pg_error_from_state(struct error *error, const char *where, const char *what, const char *sqlstate,
                          const char *message, const char *detail, const char *hint);
 
-/* What PQerrorMessage says (LC_MESSAGES C, PQERRORS_VERBOSE) when connecting failed. Always returns false. */
-bool pg_error_from_connect(struct error *error, const char *where, const char *what, const char *text);
+/* What PQerrorMessage says (LC_MESSAGES C, PQERRORS_VERBOSE) when connecting failed. tls_disabled:
+ * sslmode=disable. Always returns false. */
+bool pg_error_from_connect(struct error *error, const char *where, const char *what, const char *text,
+                           bool tls_disabled);
 
 #endif
