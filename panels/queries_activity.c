@@ -91,7 +91,7 @@ const struct session *queries_session(const struct table_row *row)
 }
 
 static const struct column columns[] = {
-    {"server", "server", "the server of the session", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
+    {"server", "server", "the server of the session", UNIT_NONE, 16, 1, 0, value_of_server, NULL},
     {"pid", "pid", "the session's process on the server", UNIT_ID, 7, 0, 0, value_of_pid, NULL},
     {"state", "state", "active, idle, idle in transaction ...; the kind of process when it serves no client",
      UNIT_NONE, 20, 0, 0, value_of_state, NULL},

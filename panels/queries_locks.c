@@ -125,7 +125,7 @@ static struct value value_of_statement(const void *row)
 static const struct column columns[] = {
     {"pid", "pid", "the session's process; a prepared transaction has none", UNIT_ID, 11, 0, COLUMN_TREE,
      value_of_pid, NULL},
-    {"server", "server", "the server of the session", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
+    {"server", "server", "the server of the session", UNIT_NONE, 16, 1, 0, value_of_server, NULL},
     {"waited_s", "waited", "how long it has waited for the lock", UNIT_S, 9, 0, 0, value_of_waited_s, NULL},
     {"behind", "behind", "sessions that wait behind it, directly or not", UNIT_COUNT, 7, 0, 0,
      value_of_behind, NULL},

@@ -108,7 +108,7 @@ static const char *absent_before_14(const void *app)
 }
 
 static const struct column columns[] = {
-    {"server", "server", "the server that it ran on", UNIT_NONE, 10, 3, 0, value_of_server, NULL},
+    {"server", "server", "the server that it ran on", UNIT_NONE, 16, 1, 0, value_of_server, NULL},
     {"share_percent", "share", "its part of the time of all statements", UNIT_SHARE, 13, 0, 0,
      value_of_share_percent, NULL},
     {"total_ms", "time", "execution time of all calls together", UNIT_MS, 9, 0, 0, value_of_total_ms, NULL},

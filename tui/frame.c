@@ -46,7 +46,7 @@ static int put_connection(struct screen *screen, int row, int column,
                           const struct frame_connection *connection)
 {
     const char *name = connection->name ? connection->name : "";
-    const char *word = connection->word && connection->state != FRAME_UP ? connection->word : NULL;
+    const char *word = connection->word;
     int cells = text_width(name), word_cells = word ? text_width(word) + 1 : 0;
     if (connection->state == FRAME_DOWN && !word) {
         word = "down";
@@ -57,7 +57,8 @@ static int put_connection(struct screen *screen, int row, int column,
         screen_put(screen, row, column + cells + 1, 1, state_style(connection->state),
                    state_glyph(connection->state));
         if (word)
-            screen_put(screen, row, column + cells + 3, word_cells - 1, state_style(connection->state), word);
+            screen_put(screen, row, column + cells + 3, word_cells - 1,
+                       connection->state == FRAME_UP ? STYLE_WARNING : state_style(connection->state), word);
     }
     return cells + 2 + word_cells + 1;
 }

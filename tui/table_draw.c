@@ -41,9 +41,11 @@ static int candidates(struct table *table, int *out)
     return kept;
 }
 
-static int wanted_cells(const struct column *column)
+/* The column that takes the rest wants a quarter of the screen: it is mostly what people read. */
+static int wanted_cells(const struct column *column, int columns)
 {
-    return column->width > 0 ? column->width : REST_MIN;
+    int rest = columns / 4 > REST_MIN ? columns / 4 : REST_MIN;
+    return column->width > 0 ? column->width : rest;
 }
 
 /* Takes the least important column off; false when none may go. */
@@ -69,13 +71,13 @@ static void lay_out(struct table *table, int columns, struct layout *layout)
     do {
         total = EDGE;
         for (int i = 0; i < count; i++)
-            total += wanted_cells(&table->columns[list[i]]) + (i ? GAP : 0);
+            total += wanted_cells(&table->columns[list[i]], columns) + (i ? GAP : 0);
     } while (total > columns && drop_one(table, list, &count));
     int at = EDGE, spare = columns > total ? columns - total : 0;
     layout->count = 0;
     for (int i = 0; i < count && at < columns; i++) {
         const struct column *column = &table->columns[list[i]];
-        int cells = wanted_cells(column) + (column->width == 0 ? spare : 0);
+        int cells = wanted_cells(column, columns) + (column->width == 0 ? spare : 0);
         if (cells > columns - at)
             cells = columns - at;
         layout->placed[layout->count++] = (struct placed){list[i], at, cells};
