@@ -99,6 +99,7 @@ $(OUT)/$(1)/%: $(OUT)/tests/$(1)/%.o $(HARNESS) $(LIBRARY)
 	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS) -lcmocka -lvterm -lutil
 endef
 $(foreach l,e2e screen servers,$(eval $(call OUTER_RULE,$(l))))
+$(OUT)/screen/test_widgets: | $(OUT)/screen/show
 
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(OUTER_TESTS) $(if $(wildcard main.c),$(OUT)/signalbox)

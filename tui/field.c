@@ -1,3 +1,4 @@
+/* Editing one line; keys as readline has them. */
 #include "tui/field.h"
 
 #include <stdlib.h>

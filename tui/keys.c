@@ -149,6 +149,8 @@ static void csi(struct keys *keys, char final, double now)
         emit(keys, final >= 'A' && final <= 'E' ? KEYCODE_F0 + 1 + (final - 'A') : KEYCODE_NONE);
         return;
     }
+    if (length && strchr("=>?", text[0])) /* an answer to somebody's question */
+        return;
     read_parameters(text, length, p, 3);
     if (final == '~' && p[0] == 200) {
         keys->state = KEYS_PASTE;

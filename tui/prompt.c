@@ -32,6 +32,8 @@ struct prompt {
     bool open;
     struct prompt_options options;
     char *label, *kind;
+    char *note; /* at the right, or NULL */
+    enum severity note_severity;
     char *before;                 /* the line as `changed` heard it last */
     struct candidate *candidates; /* shown above the line; with their texts below them */
     size_t candidate_count;
@@ -247,6 +249,7 @@ void prompt_open(struct prompt *prompt, const struct prompt_options *options)
     initialize(prompt);
     talloc_free(prompt->label);
     talloc_free(prompt->kind);
+    prompt_set_note(prompt, SEVERITY_NONE, NULL);
     prompt->options = *options;
     prompt->label = checked(talloc_strdup(prompt, options->label));
     prompt->kind = checked(talloc_strdup(prompt, options->kind ? options->kind : "line"));
@@ -261,6 +264,13 @@ void prompt_open(struct prompt *prompt, const struct prompt_options *options)
         rl_insert_text(options->initial);
     talloc_free(prompt->before);
     prompt->before = checked(talloc_strdup(prompt, rl_line_buffer));
+}
+
+void prompt_set_note(struct prompt *prompt, enum severity severity, const char *text)
+{
+    talloc_free(prompt->note);
+    prompt->note = text && *text ? safe_line_new(prompt, text) : NULL;
+    prompt->note_severity = severity;
 }
 
 bool prompt_is_open(const struct prompt *prompt)
@@ -436,13 +446,21 @@ void prompt_draw(struct prompt *prompt, struct screen *screen, int row)
     char *before = checked(talloc_strndup(NULL, rl_line_buffer, (size_t)point));
     char *safe_before = safe_text_new(before, before), *safe = safe_text_new(before, rl_line_buffer);
     int cursor = text_width(safe_before), room = columns - used - 1;
+    int note = prompt->note ? text_width(prompt->note) : 0;
+    if (note > room / 2)
+        note = room / 2;
+    if (note) {
+        screen_put(screen, row, columns - 1 - note, note, theme_severity(prompt->note_severity, STYLE_DIM),
+                   prompt->note);
+        room -= note + 2;
+    }
     size_t from = 0;
     while (cursor > room && safe[from]) { /* a long line moves to the left, so that the cursor is seen */
         int cells;
         from += text_grapheme(safe + from, &cells);
         cursor -= cells;
     }
-    screen_put(screen, row, used, columns - used, STYLE_NORMAL, safe + from);
+    screen_put(screen, row, used, room + 1, STYLE_NORMAL, safe + from);
     screen_cursor(screen, row, used + cursor);
     talloc_free(before);
 }

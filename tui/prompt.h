@@ -47,6 +47,10 @@ void prompt_paste(struct prompt *prompt, const char *text);
 /* What the line is now. Borrowed until the next key. */
 const char *prompt_line(const struct prompt *prompt);
 
+/* A few words at the right of the line: "12 of 340", or what is wrong with it. NULL takes them off; so does
+ * opening. */
+void prompt_set_note(struct prompt *prompt, enum severity severity, const char *text);
+
 /* Rows that it takes now: one, and those of the candidates above it. */
 int prompt_rows(const struct prompt *prompt, int columns);
 /* Draws with its last line on `row`, and sets the cursor. */

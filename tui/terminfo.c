@@ -1,3 +1,4 @@
+/* Is the terminal known, and how is it given back: what curses itself does not tell. */
 #include "tui/terminfo.h"
 
 #include <curses.h>
@@ -28,7 +29,9 @@ size_t terminfo_reset(char *buffer, size_t size)
     size_t used = (size_t)snprintf(buffer, size, "%s", "\033[?2004l\033[?1000l\033[?1006l");
     for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
         const char *text = tigetstr(capabilities[i]);
-        size_t length = text && text != (char *)-1 ? strlen(text) : 0;
+        if (!text || text == (char *)-1)
+            continue;
+        size_t length = strlen(text);
         if (used + length >= size)
             break;
         memcpy(buffer + used, text, length);

@@ -1,3 +1,4 @@
+/* Lines break at blanks, or within a word that is longer than the line. */
 #include "tui/wrap.h"
 
 #include "core/text.h"

@@ -266,7 +266,7 @@ static const struct scene scenes[] = {
     {"empty", make_empty, draw_table, {"table", "global"}},
     {"chart", NULL, draw_chart, {"global", NULL}},
     {"page", make_page, draw_page, {"text", "global"}},
-    {"dialog", make_dialog, draw_table, {"dialog", NULL}},
+    {"dialog", make_dialog, draw_table, {"table", "global"}},
 };
 
 /* ---- the frame and the keys ---- */
@@ -319,11 +319,11 @@ static void filter_changed(void *data, const char *line)
 {
     struct show *show = data;
     struct error error;
+    char note[64];
     error_clear(&error);
-    if (table_set_filter(show->table, line, &error))
-        show->log[0] = '\0';
-    else
-        log_text(show, "", error.why);
+    bool good = table_set_filter(show->table, line, &error);
+    snprintf(note, sizeof note, "%zu of %zu", table_matching(show->table), table_count(show->table));
+    prompt_set_note(show->prompt, good ? SEVERITY_NONE : SEVERITY_WARNING, good ? note : error.why);
 }
 
 static void filter_done(void *data, const char *line)
@@ -365,6 +365,19 @@ static void act_on_dialog(struct show *show, keycode key, const char *action)
     show->dialog = NULL;
 }
 
+static void act_on_table(struct show *show, const char *action)
+{
+    enum table_want want = table_act(show->table, action);
+    if (want == TABLE_WANTS_FILTER)
+        prompt_open(show->prompt,
+                    &(struct prompt_options){"/", "filter", NULL, NULL, filter_changed, filter_done, show});
+    if (want != TABLE_WANTS_COPY)
+        return;
+    char *text = table_copy_text(NULL, show->table);
+    screen_copy(show->screen, text);
+    talloc_free(text);
+}
+
 static void act(struct show *show, const char *action)
 {
     if (strcmp(action, "global.quit") == 0 || strcmp(action, "global.close") == 0)
@@ -382,14 +395,9 @@ static void act(struct show *show, const char *action)
     } else if (strcmp(action, "global.command") == 0)
         prompt_open(show->prompt,
                     &(struct prompt_options){":", "command", NULL, complete, NULL, command_done, show});
-    else if (show->table && table_act(show->table, action) == TABLE_WANTS_FILTER)
-        prompt_open(show->prompt,
-                    &(struct prompt_options){"/", "filter", NULL, NULL, filter_changed, filter_done, show});
-    else if (show->table && table_act(show->table, action) == TABLE_WANTS_COPY) {
-        char *text = table_copy_text(NULL, show->table);
-        screen_copy(show->screen, text);
-        talloc_free(text);
-    } else if (show->page && page_act(show->page, action) == PAGE_WANTS_FIND)
+    else if (show->table)
+        act_on_table(show, action);
+    else if (show->page && page_act(show->page, action) == PAGE_WANTS_FIND)
         page_find(show->page, "thirty");
 }
 
@@ -488,6 +496,7 @@ int main(int argc, char **argv)
         char text[1200];
         error_format(&error, text, sizeof text);
         fprintf(stderr, "%s\n", text);
+        talloc_free(context);
         return 1;
     }
     static const struct screen_handlers handlers = {key_came, paste_came, click_came, resized, gone};
