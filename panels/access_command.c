@@ -77,7 +77,7 @@ static bool lock_it(const struct environment *environment, const char *reason, s
     return record(environment->name, false, reason, error);
 }
 
-int access_change(const char *name, bool unlock, const char *reason)
+static int access_command(const char *name, bool unlock, const char *reason)
 {
     struct error error = {0};
     const char *command = unlock ? "unlock" : "lock";
@@ -105,20 +105,12 @@ int access_change(const char *name, bool unlock, const char *reason)
     return status;
 }
 
-int access_command(int argc, char **argv)
+int unlock_command(const struct options *options)
 {
-    const char *environment = NULL, *reason = NULL;
-    bool unlock = !strcmp(argv[0], "unlock");
-    for (int i = 1; i < argc; i++) {
-        bool is_environment = !strcmp(argv[i], "-e") || !strcmp(argv[i], "--environment");
-        if ((!is_environment && strcmp(argv[i], "--reason") != 0) || i + 1 == argc) {
-            struct error error = {0};
-            error_set(&error, ERROR_USAGE, NULL, "cannot understand the arguments",
-                      "signalbox unlock -e ENV --reason TEXT; signalbox lock -e ENV.", "%s", argv[i]);
-            return fail(argv[0], &error);
-        }
-        i++;
-        *(is_environment ? &environment : &reason) = argv[i];
-    }
-    return access_change(environment, unlock, reason);
+    return access_command(options->environment, true, options->reason);
+}
+
+int lock_command(const struct options *options)
+{
+    return access_command(options->environment, false, options->reason);
 }

@@ -3,13 +3,11 @@
 #ifndef PANELS_ACCESS_COMMAND_H
 #define PANELS_ACCESS_COMMAND_H
 
-#include <stdbool.h>
+#include "panels/options.h"
 
-/* Unlocks (unlock true) or locks the environment for this user's processes, on record. Nothing is unlocked
- * that cannot be recorded. `reason` may be NULL for a lock. Exit status: 0, or 2 on an error. */
-int access_change(const char *environment, bool unlock, const char *reason);
-
-/* argv[0] is "unlock" or "lock"; then -e ENV and --reason TEXT in any order. */
-int access_command(int argc, char **argv);
+/* Unlock or lock the environment for this user's processes, on record. Nothing is unlocked that cannot be
+ * recorded; unlocking needs a reason. Exit status: 0, or 2 on an error. */
+int unlock_command(const struct options *options);
+int lock_command(const struct options *options);
 
 #endif

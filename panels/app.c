@@ -23,43 +23,53 @@ static void access_changed(void *data, enum access_state state)
     server_changed(app);
 }
 
-static struct environment *find_environment(struct app *app, struct error_list *errors)
+static struct environment *find_environment(const void *context, const struct options *options,
+                                            struct error_list *errors)
 {
-    const struct options *options = app->options;
     if (options->postgres_count)
-        return environment_from_dsn(app, options->postgres, options->postgres_count, errors);
+        return environment_from_dsn(context, options->postgres, options->postgres_count, errors);
     if (options->environment)
-        return environment_load(app, options->environment, errors);
+        return environment_load(context, options->environment, errors);
     /* The variables are more deliberate than a file that happens to be there. */
     if (environment_pg_variables_set())
-        return environment_from_pg_variables(app, errors);
-    char *name = environment_choose(app, errors);
+        return environment_from_pg_variables(context, errors);
+    char *name = environment_choose(context, errors);
     if (name)
-        return environment_load(app, name, errors);
-    return errors->count ? NULL : environment_from_pg_variables(app, errors);
+        return environment_load(context, name, errors);
+    return errors->count ? NULL : environment_from_pg_variables(context, errors);
+}
+
+/* The server that --server names is one of the environment's. */
+static bool check_server(const struct environment *environment, const char *name, struct error_list *errors)
+{
+    if (!name || environment_find_server(environment, name))
+        return true;
+    char names[512] = "";
+    for (size_t i = 0; i < environment->server_count; i++) {
+        strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
+        strncat(names, environment->servers[i].name, sizeof names - strlen(names) - 1);
+    }
+    return error_list_set(errors, ERROR_USAGE, environment->name, "no such server", NULL,
+                          "\"%s\" is not one of: %s", name, names);
 }
 
 struct app *app_new(const struct options *options, struct error_list *errors)
 {
+    struct environment *environment = find_environment(NULL, options, errors);
+    if (!environment)
+        return NULL;
+    if (!check_server(environment, options->server, errors)) {
+        talloc_free(environment);
+        return NULL;
+    }
+    return app_new_for(options, environment);
+}
+
+struct app *app_new_for(const struct options *options, struct environment *environment)
+{
     struct app *app = talloc_zero(NULL, struct app);
     app->options = options;
-    app->environment = find_environment(app, errors);
-    if (!app->environment) {
-        talloc_free(app);
-        return NULL;
-    }
-    const struct environment *environment = app->environment;
-    if (options->server && !environment_find_server(environment, options->server)) {
-        char names[512] = "";
-        for (size_t i = 0; i < environment->server_count; i++) {
-            strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
-            strncat(names, environment->servers[i].name, sizeof names - strlen(names) - 1);
-        }
-        error_list_set(errors, ERROR_USAGE, environment->name, "no such server", NULL,
-                       "\"%s\" is not one of: %s", options->server, names);
-        talloc_free(app);
-        return NULL;
-    }
+    app->environment = talloc_steal(app, environment);
     app->loop = loop_new();
     app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);
     for (size_t i = 0; i < environment->server_count; i++) {

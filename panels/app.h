@@ -31,6 +31,8 @@ struct app {
 /* Finds the environment that the options name (or none does), and makes its servers; nothing connects yet.
  * NULL with errors. */
 struct app *app_new(const struct options *options, struct error_list *errors);
+/* The same for an environment that is known already: takes it (a talloc chunk) over. */
+struct app *app_new_for(const struct options *options, struct environment *environment);
 void app_free(struct app *app);
 
 /* The server of that name, or NULL. */

@@ -35,6 +35,7 @@ enum { SHOWN = 1000 };
     {                                                                                                        \
         return value_text(ROW(row)->name);                                                                   \
     }
+TEXT_COLUMN(environment)
 TEXT_COLUMN(user)
 TEXT_COLUMN(host)
 TEXT_COLUMN(event)
@@ -80,6 +81,8 @@ static const struct column columns[] = {
     {"reason", "reason", "why, in the words of the user", UNIT_NONE, 20, 2, 0, value_of_reason, NULL},
     {"host", "from", "the machine that it was done from", UNIT_NONE, 12, 8, COLUMN_HIDDEN, value_of_host,
      NULL},
+    {"environment", "environment", "the environment that it was done in", UNIT_NONE, 12, 9, COLUMN_HIDDEN,
+     value_of_environment, NULL},
     {"hazard", "hazard", "look, measure, change or destroy", UNIT_NONE, 8, 8, COLUMN_HIDDEN, value_of_hazard,
      NULL},
     {"change", "change", "ties the records before and after together", UNIT_NONE, 20, 9, COLUMN_HIDDEN,
@@ -87,8 +90,8 @@ static const struct column columns[] = {
     {"detail", "detail", "more about the outcome", UNIT_NONE, 20, 9, COLUMN_HIDDEN, value_of_detail, NULL},
     {"command", "command", "exactly what was sent", UNIT_NONE, 20, 9, COLUMN_HIDDEN | COLUMN_STATEMENT,
      value_of_command, NULL},
-    {"hash", "hash", "SHA-256 of the record and its predecessor's hash", UNIT_NONE, 64, 9, COLUMN_HIDDEN,
-     value_of_hash, NULL},
+    {"hash", "hash", "SHA-256 of the record, with the hash of the one before in it", UNIT_NONE, 64, 9,
+     COLUMN_HIDDEN, value_of_hash, NULL},
     {"target", "target", "the thing that was changed", UNIT_NONE, 0, 0, COLUMN_STATEMENT, value_of_target,
      NULL},
 };

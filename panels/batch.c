@@ -9,7 +9,7 @@
 #include "core/json.h"
 #include "core/text.h"
 
-enum { SCHEMA_VERSION = 1 };
+enum { SCHEMA_VERSION = 1, PATIENCE_S = 15 };
 
 void batch_print_error(const struct error *error)
 {
@@ -385,38 +385,60 @@ static void refresh_sources(struct batch *batch)
         feed_refresh(sources[i].feed);
 }
 
+/* The panel's view that --view names, else its first. */
+static const struct view *find_view(const struct panel_ops *panel, const char *name)
+{
+    struct error error;
+    const struct view *view = name ? panel_view(panel, name) : panel->views[0];
+    if (view)
+        return view;
+    char names[256] = "";
+    for (size_t i = 0; i < panel->view_count; i++) {
+        strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
+        strncat(names, panel->views[i]->id, sizeof names - strlen(names) - 1);
+    }
+    error_set(&error, ERROR_USAGE, panel->id, "no such view", NULL, "\"%s\" is not one of: %s", name, names);
+    batch_print_error(&error);
+    return NULL;
+}
+
 int batch_panel(const struct panel_ops *panel, const struct options *options)
 {
-    const double patience_s = 15;
-    struct batch batch = {.view = options->view ? panel_view(panel, options->view) : panel->views[0]};
-    if (!batch.view) {
-        struct error error;
-        error_set(&error, ERROR_USAGE, panel->id, "no such view", "signalbox --help lists the views.",
-                  "\"%s\"", options->view);
-        batch_print_error(&error);
+    if (!find_view(panel, options->view))
         return 2;
+    struct app *app = batch_app(options);
+    return app ? batch_panel_with(app, panel) : 2;
+}
+
+/* Waits, and asks every source again. */
+static void batch_again(struct batch *batch, double seconds)
+{
+    batch_wait(batch->app->loop, seconds, NULL, NULL);
+    refresh_sources(batch);
+    batch_wait(batch->app->loop, PATIENCE_S, batch_ready, batch);
+}
+
+int batch_panel_with(struct app *app, const struct panel_ops *panel)
+{
+    const struct options *options = app->options;
+    struct batch batch = {.app = app, .view = find_view(panel, options->view)};
+    int status = 2;
+    if (batch.view) {
+        batch.view->want(app, true);
+        batch_wait(app->loop, PATIENCE_S, batch_ready, &batch);
     }
-    batch.app = batch_app(options);
-    if (!batch.app)
-        return 2;
-    batch.view->want(batch.app, true);
-    batch_wait(batch.app->loop, patience_s, batch_ready, &batch);
-    int status;
-    do {
-        if (options->interval_s > 0) {
-            batch_wait(batch.app->loop, options->interval_s, NULL, NULL);
-            refresh_sources(&batch);
-            batch_wait(batch.app->loop, patience_s, batch_ready, &batch);
-        }
+    bool again = batch.view != NULL;
+    while (again) {
+        if (options->interval_s > 0)
+            batch_again(&batch, options->interval_s);
         status = batch_verdict(&batch);
         batch_print(&batch, panel);
-        if (options->watch_s > 0) {
-            batch_wait(batch.app->loop, options->watch_s, NULL, NULL);
-            refresh_sources(&batch);
-            batch_wait(batch.app->loop, patience_s, batch_ready, &batch);
-        }
-    } while (options->watch_s > 0 && !ferror(stdout));
-    batch.view->want(batch.app, false);
-    app_free(batch.app);
+        again = options->watch_s > 0 && !ferror(stdout);
+        if (again)
+            batch_again(&batch, options->watch_s);
+    }
+    if (batch.view)
+        batch.view->want(app, false);
+    app_free(app);
     return status;
 }

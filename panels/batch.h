@@ -10,6 +10,8 @@
 /* Runs the panel as a command. Exit status: 0 everything answered, 1 a source failed (its rows are missing,
  * the rest is printed), 2 the command line or the environment is wrong. */
 int batch_panel(const struct panel_ops *panel, const struct options *options);
+/* The same with an app that there is already: takes it over. */
+int batch_panel_with(struct app *app, const struct panel_ops *panel);
 
 /* Turns the loop until ready() says so, or seconds have passed. */
 bool batch_wait(struct loop *loop, double seconds, bool (*ready)(void *data), void *data);

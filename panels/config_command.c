@@ -122,14 +122,14 @@ static size_t check_all(void)
     return wrong;
 }
 
-int config_command(int argc, char **argv)
+int config_command(const struct options *options)
 {
-    if (argc < 2 || strcmp(argv[1], "check") != 0) {
+    if (options->argument_count < 1 || strcmp(options->arguments[0], "check") != 0) {
         fprintf(stderr, "usage: signalbox config check [NAME | ./FILE.yaml]...\n");
         return 1;
     }
-    size_t wrong = argc == 2 ? check_all() : 0;
-    for (int i = 2; i < argc; i++)
-        wrong += check_one(argv[i]);
+    size_t wrong = options->argument_count == 1 ? check_all() : 0;
+    for (size_t i = 1; i < options->argument_count; i++)
+        wrong += check_one(options->arguments[i]);
     return wrong > 255 ? 255 : (int)wrong;
 }

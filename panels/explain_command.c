@@ -78,39 +78,17 @@ static bool explain_file(const void *context, const char *path, bool json, struc
     return true;
 }
 
-/* The one file of the command line, *json set by its options. NULL with an error otherwise. */
-static const char *read_arguments(int argc, char **argv, bool *json, struct error *error)
-{
-    static const char usage[] = "signalbox explain FILE [--json]; FILE may be - for standard input.";
-    const char *path = NULL;
-    for (int i = 1; i < argc; i++) {
-        const char *word = argv[i];
-        if (!strcmp(word, "--json") || !strcmp(word, "--plain")) {
-            *json = word[2] == 'j';
-        } else if (word[0] == '-' && word[1]) {
-            error_set(error, ERROR_USAGE, NULL, "unknown option", usage, "%s", word);
-            return NULL;
-        } else if (path) {
-            error_set(error, ERROR_USAGE, NULL, "one file at a time", usage, "%s is the second", word);
-            return NULL;
-        } else {
-            path = word;
-        }
-    }
-    if (!path)
-        error_set(error, ERROR_USAGE, NULL, "which plan?", usage, "no file is named");
-    return path;
-}
-
-int explain_command(int argc, char **argv)
+int explain_command(const struct options *options)
 {
     struct error error = {0};
-    bool json = false;
-    const char *path = read_arguments(argc, argv, &json, &error);
-    if (!path)
+    if (options->argument_count != 1) {
+        error_set(&error, ERROR_USAGE, NULL, "which plan?",
+                  "signalbox explain FILE [--json]; FILE may be - for standard input.",
+                  options->argument_count ? "one file at a time" : "no file is named");
         return fail(&error);
+    }
     void *context = talloc_new(NULL);
-    bool good = explain_file(context, path, json, &error);
+    bool good = explain_file(context, options->arguments[0], options->json, &error);
     talloc_free(context);
     return good ? 0 : fail(&error);
 }

@@ -2,8 +2,10 @@
 #ifndef PANELS_EXPLAIN_COMMAND_H
 #define PANELS_EXPLAIN_COMMAND_H
 
-/* argv[0] is "explain"; then FILE ("-" reads standard input) and --json or --plain, in any order. Prints to
- * standard output, errors to standard error. Returns the exit code: 0, or 2 on any error. */
-int explain_command(int argc, char **argv);
+#include "panels/options.h"
+
+/* Reads the one file that is named ("-": standard input) and prints its plan. Returns the exit status: 0, or
+ * 2 on any error. */
+int explain_command(const struct options *options);
 
 #endif

@@ -36,7 +36,7 @@ static const struct option_spec specs[] = {
     {"dry-run", 0, FLAG, FIELD(dry_run), NULL, "print what would be sent, and send nothing"},
     {"yes", 0, FLAG, FIELD(yes), NULL, "do not ask; the environment must be unlocked"},
     {"limit", 0, NUMBER, FIELD(limit), "N", "the last N records"},
-    {"head", 0, TEXT, FIELD(head), "HASH", "the hash that the last record must have"},
+    {"head", 0, TEXT, FIELD(head), "HASH", "a hash that some record must have: kept from an earlier verify"},
     {"keymap", 0, TEXT, FIELD(keymap), "NAME", "default, vim or emacs"},
     {"ascii", 0, FLAG, FIELD(ascii), NULL, "draw with ASCII characters only"},
     {"mono", 0, FLAG, FIELD(mono), NULL, "no colour (as with NO_COLOR)"},

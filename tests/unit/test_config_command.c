@@ -66,7 +66,9 @@ static int run(struct fixture *f, int argc, char **argv)
     int old_out = dup(1), old_err = dup(2);
     dup2(fileno(out), 1);
     dup2(fileno(err), 2);
-    int result = config_command(argc, argv);
+    struct options options = {.argument_count = (size_t)argc - 1};
+    memcpy(options.arguments, argv + 1, options.argument_count * sizeof *options.arguments);
+    int result = config_command(&options);
     fflush(stdout);
     fflush(stderr);
     dup2(old_out, 1);

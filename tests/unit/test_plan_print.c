@@ -1,7 +1,7 @@
 /* What the plan reader accepts, how it words nodes and details, and what it prints. */
 #include <json-c/json.h>
 
-#include "panels/explain_command.h"
+#include "panels/options.h"
 #include "tests/unit/plans.h"
 
 static void words_are_those_of_explain(void **state)
@@ -261,18 +261,30 @@ static void without_timing_nothing_is_invented(void **state)
     talloc_free(context);
 }
 
+/* As the program does it: parses the words behind its name, and runs the command. */
+static int run_line(int count, char **words)
+{
+    struct options options;
+    struct error error;
+    enum options_answer answer;
+    char *line[16] = {"signalbox"};
+    memcpy(line + 1, words, (size_t)count * sizeof *words);
+    const struct command *command = options_parse(&options, count + 1, line, &answer, &error);
+    return command ? command->run(&options) : 2;
+}
+
 static void the_command_tells_errors_by_its_exit_code(void **state)
 {
     (void)state;
     char name[] = "explain", missing[] = "/nonexistent/plan.json", option[] = "--jsno";
     char good[] = TEST_ROOT "/tests/data/plans/never.json", bad[] = TEST_ROOT "/Makefile", json[] = "--json";
-    assert_int_equal(explain_command(1, (char *[]){name, NULL}), 2);
-    assert_int_equal(explain_command(2, (char *[]){name, missing, NULL}), 2);
-    assert_int_equal(explain_command(2, (char *[]){name, bad, NULL}), 2);
-    assert_int_equal(explain_command(3, (char *[]){name, good, option, NULL}), 2);
-    assert_int_equal(explain_command(3, (char *[]){name, good, good, NULL}), 2);
-    assert_int_equal(explain_command(3, (char *[]){name, good, json, NULL}), 0);
-    assert_int_equal(explain_command(2, (char *[]){name, good, NULL}), 0);
+    assert_int_equal(run_line(1, (char *[]){name, NULL}), 2);
+    assert_int_equal(run_line(2, (char *[]){name, missing, NULL}), 2);
+    assert_int_equal(run_line(2, (char *[]){name, bad, NULL}), 2);
+    assert_int_equal(run_line(3, (char *[]){name, good, option, NULL}), 2);
+    assert_int_equal(run_line(3, (char *[]){name, good, good, NULL}), 2);
+    assert_int_equal(run_line(3, (char *[]){name, good, json, NULL}), 0);
+    assert_int_equal(run_line(2, (char *[]){name, good, NULL}), 0);
 }
 
 /* Names come from tenants: nothing in them may reach the terminal raw. */
