@@ -149,6 +149,14 @@ fuzz:
 	    -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
 	    $$corpus $$seeds || exit 1; done
 
+# What clang-tidy needs to know of a compilation; strings in quotes are given by tests/lint.
+.PHONY: lint lint-flags
+lint:
+	@tools/packages build lint
+	@tests/lint
+lint-flags:
+	@echo "-std=c11 $(WARNINGS) -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PC) 2>/dev/null)"
+
 .PHONY: clean
 clean:
 	rm -rf build signalbox compile_commands.json
