@@ -149,6 +149,25 @@ fuzz:
 	    -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
 	    $$corpus $$seeds || exit 1; done
 
+# What is made from the program's own tables; committed, and make lint fails when it is stale.
+.PHONY: docs
+docs: signalbox
+	@mkdir -p docs
+	./signalbox --keys > docs/keys.md.new && mv docs/keys.md.new docs/keys.md
+	./signalbox --manual > docs/signalbox.1.new && mv docs/signalbox.1.new docs/signalbox.1
+
+DOC := $(DESTDIR)$(PREFIX)/share/doc/signalbox
+.PHONY: install uninstall
+install: signalbox
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DOC)/keymaps"
+	install -m 755 signalbox "$(DESTDIR)$(PREFIX)/bin/signalbox"
+	install -m 644 docs/signalbox.1 "$(DESTDIR)$(PREFIX)/share/man/man1/signalbox.1"
+	install -m 644 $(wildcard README.md) docs/keys.md docs/example.yaml "$(DOC)"
+	install -m 644 keymaps/*.keymap "$(DOC)/keymaps"
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/signalbox" "$(DESTDIR)$(PREFIX)/share/man/man1/signalbox.1"
+	rm -rf "$(DOC)"
+
 # What clang-tidy needs to know of a compilation; strings in quotes are given by tests/lint.
 .PHONY: lint lint-flags
 lint:
