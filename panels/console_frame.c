@@ -106,12 +106,25 @@ static void draw_path(struct console *console, int row)
                     console->paused ? STYLE_WARNING : STYLE_NORMAL);
 }
 
+/* What must be seen at any width: the way back, and the way to help. Empty where neither is bound (dialogs). */
+static void way_out(struct console *console, const char *const *contexts, size_t context_count, char *text,
+                    size_t size)
+{
+    char key[64];
+    text[0] = '\0';
+    if (console->top != console->base &&
+        keymap_key_of(console->keymap, contexts, context_count, "global.back", key, sizeof key))
+        snprintf(text, size, "%s back", key);
+    if (keymap_key_of(console->keymap, contexts, context_count, "global.help", key, sizeof key))
+        snprintf(text + strlen(text), size - strlen(text), "%s%s help", text[0] ? "  " : "", key);
+}
+
 /* The labelled actions of the contexts that are in use here, innermost first. */
 static void draw_footer(struct console *console, int row)
 {
     const char *contexts[CONTEXTS_MAX];
     size_t context_count = console_contexts(console, contexts);
-    char names[48][64];
+    char names[48][64], right[160];
     struct frame_key keys[48];
     size_t count = 0;
     for (size_t c = 0; c < context_count; c++)
@@ -120,13 +133,16 @@ static void draw_footer(struct console *console, int row)
             size_t length = strlen(contexts[c]);
             if (!action->label || strncmp(action->id, contexts[c], length) != 0 || action->id[length] != '.')
                 continue;
+            if (strcmp(action->id, "global.help") == 0 || strcmp(action->id, "global.back") == 0)
+                continue; /* at the right */
             keys[count].key = keymap_key_of(console->keymap, contexts, context_count, action->id,
                                             names[count], sizeof names[count]);
             keys[count].label = action->label;
             if (keys[count].key)
                 count++;
         }
-    frame_draw_footer(console->screen, row, keys, count, NULL);
+    way_out(console, contexts, context_count, right, sizeof right);
+    frame_draw_footer(console->screen, row, keys, count, right);
 }
 
 /* Draws a layer, and first what it lies on when it is a dialog. */
