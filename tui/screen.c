@@ -44,8 +44,9 @@ static void send_text(const char *text)
 
 /* ---- dying ---- */
 
-static void crashed(int number)
+static void crashed(int number, siginfo_t *info, void *context)
 {
+    (void)context;
     if (crash.armed) {
         crash.armed = 0;
         send_bytes(crash.reset, crash.reset_length);
@@ -54,13 +55,16 @@ static void crashed(int number)
     for (size_t i = 0; i < sizeof crash_signals / sizeof *crash_signals; i++)
         if (crash_signals[i] == number)
             sigaction(number, &crash.old[i], NULL);
-    /* Returning runs into the same fault again; abort raises by itself. */
+    /* Returning runs into the same fault again, with what was there before us; what was sent is sent again.
+     */
+    if (info->si_code <= 0)
+        raise(number);
 }
 
 static void crash_prepare(void)
 {
     crash.reset_length = terminfo_reset(crash.reset, sizeof crash.reset);
-    struct sigaction action = {.sa_handler = crashed};
+    struct sigaction action = {.sa_sigaction = crashed, .sa_flags = SA_SIGINFO};
     for (size_t i = 0; i < sizeof crash_signals / sizeof *crash_signals; i++)
         sigaction(crash_signals[i], &action, &crash.old[i]);
     crash.armed = 1;
