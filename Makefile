@@ -111,7 +111,7 @@ $(OUT)/picture: $(OUT)/tools/picture.o $(HARNESS)
 .PHONY: picture
 picture:
 	@tools/packages build test
-	@$(MAKE) --no-print-directory signalbox build/release/picture build/release/demo-workload
+	@$(MAKE) -s --no-print-directory -j"$$(nproc)" signalbox build/release/picture build/release/demo-workload
 	@tools/pictures
 
 .PHONY: test
@@ -129,7 +129,8 @@ build/release/demo-workload: demo/workload.c | $(OUT)/libraries-found
 .PHONY: demo
 demo:
 	@tools/packages build demo
-	@$(MAKE) --no-print-directory signalbox build/release/demo-workload
+	@$(MAKE) -q signalbox build/release/demo-workload 2>/dev/null || echo "building signalbox"
+	@$(MAKE) -s --no-print-directory -j"$$(nproc)" signalbox build/release/demo-workload
 	@demo/run
 
 # Each tests/fuzz/fuzz_NAME.c starts from tests/fuzz/seeds/NAME and tests/data/NAMEs; what it learns stays in build/fuzz.

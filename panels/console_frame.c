@@ -106,7 +106,7 @@ static void draw_path(struct console *console, int row)
                     console->paused ? STYLE_WARNING : STYLE_NORMAL);
 }
 
-/* What must be seen at any width: the way back, and the way to help. Empty where neither is bound (dialogs). */
+/* What must be seen at any width: the way back, and the way to help. Empty in dialogs. */
 static void way_out(struct console *console, const char *const *contexts, size_t context_count, char *text,
                     size_t size)
 {
