@@ -148,7 +148,10 @@ bool access_break_glass(struct access *access, const char *reason, struct error 
                          "Say :breakglass REASON.", "none was given");
     access->state = ACCESS_BREAK_GLASS;
     start_time(access);
-    record(access, "break-glass", reason, NULL);
+    char *alert = talloc_asprintf(NULL, "break-glass in %s: %s", access->environment, reason);
+    bool told = audit_alert(access->environment, alert);
+    talloc_free(alert);
+    record(access, "break-glass", reason, told ? "the journal was told" : "no journal could be told");
     tell(access);
     return true;
 }

@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <talloc.h>
 #include <time.h>
 
 #include "backends/audit_internal.h"
 #include "core/clock.h"
+#include "core/text.h"
 
 #define LOCK_S 2.0
 #define ANSWER_S 2.4
@@ -146,7 +148,7 @@ static void answer(struct item *item, const char *environment)
     struct error error = item->error;
     if (!item->good) {
         struct error journal = {0};
-        place = audit_journal(environment, record, &journal) ? AUDIT_JOURNAL : AUDIT_NOWHERE;
+        place = audit_journal(environment, LOG_NOTICE, record, &journal) ? AUDIT_JOURNAL : AUDIT_NOWHERE;
         if (place == AUDIT_NOWHERE) {
             size_t used = strlen(error.why);
             snprintf(error.why + used, sizeof error.why - used, "; nor to the journal: %s", journal.why);
@@ -290,4 +292,12 @@ void audit_write(struct audit *audit, const struct audit_entry *entry,
         ev_async_send(loop_ev(audit->loop), &audit->finished);
     }
     pthread_mutex_unlock(&desk->lock);
+}
+
+bool audit_alert(const char *environment, const char *text)
+{
+    char *line = safe_line_new(NULL, text);
+    bool sent = audit_journal(environment, LOG_ALERT, line, NULL);
+    talloc_free(line);
+    return sent;
 }

@@ -47,6 +47,10 @@ void audit_write(struct audit *audit, const struct audit_entry *entry,
                               const struct error *error),
                  void *data);
 
+/* Tells the journal (or syslog) at once, with priority alert: for what others must hear of now. Never blocks.
+ * False: nobody listens. */
+bool audit_alert(const char *environment, const char *text);
+
 /* One line read back. Texts under the list's context; NULL when absent. */
 struct audit_record {
     uint64_t sequence;

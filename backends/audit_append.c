@@ -240,7 +240,7 @@ static bool send_datagram(const char *path, const char *text, size_t length)
     return sent == (ssize_t)length;
 }
 
-bool audit_journal(const char *environment, const char *line, struct error *error)
+bool audit_journal(const char *environment, int priority, const char *line, struct error *error)
 {
     const char *path = getenv("SIGNALBOX_JOURNAL_SOCKET");
     bool chosen = path && *path;
@@ -253,13 +253,13 @@ bool audit_journal(const char *environment, const char *line, struct error *erro
         *at = (unsigned char)*at < 0x20 ? '_' : *at;
     /* A record is one line without control characters: it needs no length in front. */
     char *text = talloc_asprintf(name,
-                                 "SYSLOG_IDENTIFIER=signalbox\nPRIORITY=5\nSYSLOG_FACILITY=10\n"
+                                 "SYSLOG_IDENTIFIER=signalbox\nPRIORITY=%d\nSYSLOG_FACILITY=10\n"
                                  "SIGNALBOX_ENVIRONMENT=%s\nMESSAGE=%s\n",
-                                 name, line);
+                                 priority, name, line);
     bool good = text && send_datagram(path, text, strlen(text));
     int reason = errno;
     if (!good && !chosen) {
-        text = talloc_asprintf(name, "<85>signalbox[%ld]: %s", (long)getpid(), line);
+        text = talloc_asprintf(name, "<%d>signalbox[%ld]: %s", 10 * 8 + priority, (long)getpid(), line);
         good = text && send_datagram("/dev/log", text, strlen(text));
     }
     talloc_free(name);

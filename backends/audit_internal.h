@@ -32,8 +32,8 @@ char *audit_body(const char *environment, const struct audit_entry *entry);
  * `until` (monotonic) is when to give up on the lock. */
 bool audit_append(const char *folder, const char *environment, const char *const *bodies, size_t count,
                   double until, struct error *error);
-/* One datagram to the journal or syslog; never blocks. */
-bool audit_journal(const char *environment, const char *line, struct error *error);
+/* One datagram to the journal or syslog, with a priority of syslog(3); never blocks. */
+bool audit_journal(const char *environment, int priority, const char *line, struct error *error);
 
 /* `directory`/audit.jsonl, or that of the user's state folder. */
 char *audit_folder(const void *context, const char *environment, const char *directory);

@@ -41,6 +41,7 @@ struct page_layer {
     struct layer layer;
     char *crumb;
     struct page *page;
+    const char *contexts[3]; /* the panel's actions work on a page about its row too */
 };
 
 static const char *page_crumb(struct layer *layer)
@@ -78,11 +79,13 @@ static bool page_layer_act(struct layer *layer, const char *action)
 
 void console_push_page(struct console *console, const char *crumb, struct page *page)
 {
-    static const char *const contexts[] = {"text", NULL};
-    static const struct layer_ops ops = {
-        .contexts = contexts, .crumb = page_crumb, .draw = page_layer_draw, .act = page_layer_act};
     struct page_layer *layer = talloc_zero(NULL, struct page_layer);
-    layer->layer.ops = &ops;
+    struct layer_ops *ops = talloc_zero(layer, struct layer_ops);
+    layer->contexts[0] = "text";
+    layer->contexts[1] = console->panel->id;
+    *ops = (struct layer_ops){
+        .contexts = layer->contexts, .crumb = page_crumb, .draw = page_layer_draw, .act = page_layer_act};
+    layer->layer.ops = ops;
     layer->crumb = talloc_strdup(layer, crumb);
     layer->page = talloc_steal(layer, page);
     console_push(console, &layer->layer);

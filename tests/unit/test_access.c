@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <talloc.h>
 #include <unistd.h>
 
@@ -162,15 +164,39 @@ static void test_not_within_a_change(void **state)
     assert_true(wait_for(f, ACCESS_LOCKED));
 }
 
+/* A journal of the test's own: a datagram socket in its folder. */
+static int open_journal(struct fixture *f)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char *path = files_state_path(f, "test", "journal");
+    assert_true(strlen(path) < sizeof address.sun_path);
+    strcpy(address.sun_path, path);
+    unlink(path);
+    assert_true(files_make_folder(files_state_path(f, "test", NULL), NULL));
+    int journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    assert_true(journal >= 0);
+    assert_int_equal(bind(journal, (struct sockaddr *)&address, sizeof address), 0);
+    setenv("SIGNALBOX_JOURNAL_SOCKET", path, 1);
+    return journal;
+}
+
 static void test_break_glass(void **state)
 {
     struct fixture *f = *state;
+    int journal = open_journal(f);
+    char message[1024] = "";
     struct error error;
     assert_false(access_break_glass(f->access, NULL, &error));
     assert_false(access_break_glass(f->access, "  ", &error));
     assert_int_equal(access_state(f->access), ACCESS_LOCKED);
     assert_true(access_break_glass(f->access, "the house burns", &error));
     assert_int_equal(access_state(f->access), ACCESS_BREAK_GLASS);
+    /* Others are told at once. */
+    assert_true(recv(journal, message, sizeof message - 1, 0) > 0);
+    assert_non_null(strstr(message, "PRIORITY=1\n"));
+    assert_non_null(strstr(message, "break-glass in test: the house burns"));
+    close(journal);
+    unsetenv("SIGNALBOX_JOURNAL_SOCKET");
     assert_true(access_marker_left("test") <= 0); /* for this console alone */
     access_lock(f->access, NULL);
     assert_int_equal(access_state(f->access), ACCESS_LOCKED);
