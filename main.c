@@ -1,5 +1,6 @@
 /* signalbox: options and sub-commands. The only place that ends the program. */
 #include <locale.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -14,6 +15,8 @@ int main(int argc, char *argv[])
     enum options_answer answer;
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
+    /* A worker may still be connecting when the program ends: OpenSSL must not be taken down under it. */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     const struct command *command = options_parse(&options, argc, argv, &answer, &error);
     if (!command) {
         batch_print_error(&error);

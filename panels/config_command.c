@@ -128,7 +128,9 @@ int config_command(const struct options *options)
         fprintf(stderr, "usage: signalbox config check [NAME | ./FILE.yaml]...\n");
         return 1;
     }
-    size_t wrong = options->argument_count == 1 ? check_all() : 0;
+    size_t wrong = options->environment           ? check_one(options->environment)
+                   : options->argument_count == 1 ? check_all()
+                                                  : 0;
     for (size_t i = 1; i < options->argument_count; i++)
         wrong += check_one(options->arguments[i]);
     return wrong > 255 ? 255 : (int)wrong;
