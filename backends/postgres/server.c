@@ -246,12 +246,22 @@ static void locks_rows(void *data, int index, const struct pg_rows *rows, const 
         locks_read_prepared(facts, rows);
 }
 
+static void send_locks(struct pg_server *server);
+
 static void locks_done(void *data, const struct error *error)
 {
     struct feed_run *run = data;
     struct pg_server *server = run->server;
     struct locks_facts *facts = server->locks_facts;
+    bool begins = !error && !server->locks_waiting && facts->activity && facts->activity->count > 0;
     server->locks_facts = NULL;
+    server->locks_waiting = !error && facts->activity && facts->activity->count > 0;
+    if (begins && !run->error.kind) {
+        snapshot_release(facts->activity);
+        talloc_free(facts);
+        send_locks(server);
+        return;
+    }
     if (!error && !run->error.kind && facts->activity)
         server_publish(server, PG_FEED_LOCKS, locks_build(facts, server->definition->name));
     snapshot_release(facts->activity);
@@ -259,14 +269,15 @@ static void locks_done(void *data, const struct error *error)
     server_run_done(run, error, "cannot read pg_locks");
 }
 
-static void ask_locks(struct pg_server *server)
+/* While nobody waits only that is asked; who begins to wait costs a second round trip, once. */
+static void send_locks(struct pg_server *server)
 {
     struct feed_run *run = &server->runs[PG_FEED_LOCKS];
     struct pg_statement statements[] = {{.name = "waiters", .sql = server->queries[PG_FEED_LOCKS]},
                                         {.name = "locks", .sql = server->locks_facts_sql},
                                         {.name = "prepared", .sql = server->locks_prepared_sql}};
     server->locks_facts = talloc_zero(NULL, struct locks_facts);
-    pg_connection_send(server->fast, statements, 3, FAST_DEADLINE_S,
+    pg_connection_send(server->fast, statements, server->locks_waiting ? 3 : 1, FAST_DEADLINE_S,
                        (struct pg_handler){locks_rows, locks_done, run});
 }
 
@@ -329,7 +340,7 @@ static struct pg_connection *connection_of(struct pg_server *server, enum pg_fee
 static void proceed(struct pg_server *server, enum pg_feed which)
 {
     static void (*const asks[PG_FEEDS])(struct pg_server *) = {[PG_FEED_ACTIVITY] = ask_activity,
-                                                               [PG_FEED_LOCKS] = ask_locks,
+                                                               [PG_FEED_LOCKS] = send_locks,
                                                                [PG_FEED_STATEMENTS] = server_ask_statements};
     struct feed_run *run = &server->runs[which];
     struct pg_connection *connection = connection_of(server, which);

@@ -56,6 +56,7 @@ struct pg_server {
     int64_t activity_second, sample_second;
     bool sample_in_flight;
     struct locks_facts *locks_facts;
+    bool locks_waiting; /* somebody waited at the last look */
     struct statements_work statements;
     bool dying;
 };
