@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <talloc.h>
 
 #include "backends/postgres/connection_error.h"
 #include "core/clock.h"
@@ -178,4 +179,44 @@ void connect_job_forsake(struct connect_job *job)
 {
     job->owner = NULL;
     atomic_store(&job->forsaken, true);
+}
+
+/* ---- cancelling ---- */
+
+struct cancel_job {
+    PGcancel *cancel;
+};
+
+static void cancel_in_worker(void *data)
+{
+    struct cancel_job *job = data;
+    char text[256];
+    PQcancel(job->cancel, text, sizeof text); /* whether it came through shows in the answer */
+}
+
+static void cancel_done(void *data)
+{
+    struct cancel_job *job = data;
+    PQfreeCancel(job->cancel);
+    free(job);
+}
+
+void cancel_job_start(struct loop *loop, PGcancel *cancel)
+{
+    struct cancel_job *job = malloc(sizeof *job);
+    if (!job)
+        abort();
+    job->cancel = cancel;
+    loop_work_or_drop(loop, WORK_URGENT, cancel_in_worker, cancel_done, cancel_done, job);
+}
+
+char *pg_dsn_role(const void *context, const char *dsn)
+{
+    char *role = NULL;
+    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+    for (PQconninfoOption *o = options; o && o->keyword; o++)
+        if (strcmp(o->keyword, "user") == 0 && o->val && *o->val)
+            role = talloc_strdup(context, o->val);
+    PQconninfoFree(options);
+    return role;
 }

@@ -1,5 +1,5 @@
-/* Connecting in a worker: name resolution and libpq's handshake, with our own deadline. Internal to the
- * connection. */
+/* What blocks in libpq, in workers: connecting (name resolution and handshake, with our own deadline) and
+ * cancelling. Internal to the connection. */
 #ifndef BACKENDS_POSTGRES_CONNECT_JOB_H
 #define BACKENDS_POSTGRES_CONNECT_JOB_H
 
@@ -16,5 +16,8 @@ struct connect_job *connect_job_start(struct loop *loop, const struct pg_connect
                                       void *owner);
 /* The owner loses interest: the job ends as soon as it can and frees itself. */
 void connect_job_forsake(struct connect_job *job);
+
+/* Sends the cancel request; the job takes over `cancel`. */
+void cancel_job_start(struct loop *loop, PGcancel *cancel);
 
 #endif

@@ -63,8 +63,9 @@ struct pg_connection {
     ev_timer retry; /* back-off */
     ev_timer next_slice;
     double back_off;
-    bool broken; /* found while sending: ends in a later turn */
-    int depth;   /* callbacks of ours that are running */
+    bool cancelled; /* by us, since the last request ended */
+    bool broken;    /* found while sending: ends in a later turn */
+    int depth;      /* callbacks of ours that are running */
     bool doomed;
 };
 
@@ -367,6 +368,7 @@ static void take_sync(struct pg_connection *c)
         return;
     }
     c->back_off = 0;
+    c->cancelled = false;
     pop_request(c);
     finish_request(r, NULL);
 }
@@ -782,43 +784,11 @@ void pg_connection_send(struct pg_connection *c, const struct pg_statement *stat
     leave(c);
 }
 
-char *pg_dsn_role(const void *context, const char *dsn)
-{
-    char *role = NULL;
-    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
-    for (PQconninfoOption *o = options; o && o->keyword; o++)
-        if (strcmp(o->keyword, "user") == 0 && o->val && *o->val)
-            role = talloc_strdup(context, o->val);
-    PQconninfoFree(options);
-    return role;
-}
-
-struct cancel_job {
-    PGcancel *cancel;
-};
-
-static void cancel_in_worker(void *data)
-{
-    struct cancel_job *job = data;
-    char text[256];
-    PQcancel(job->cancel, text, sizeof text); /* whether it came through shows in the answer */
-}
-
-static void cancel_done(void *data)
-{
-    struct cancel_job *job = data;
-    PQfreeCancel(job->cancel);
-    free(job);
-}
-
 void pg_connection_cancel(struct pg_connection *c)
 {
     PGcancel *cancel = c->conn ? PQgetCancel(c->conn) : NULL;
     if (!cancel)
         return;
-    struct cancel_job *job = malloc(sizeof *job);
-    if (!job)
-        abort();
-    job->cancel = cancel;
-    loop_work_or_drop(c->loop, WORK_URGENT, cancel_in_worker, cancel_done, cancel_done, job);
+    c->cancelled = true;
+    cancel_job_start(c->loop, cancel);
 }

@@ -19,10 +19,10 @@ static enum error_kind kind_of_state(const char *state, const char *message)
     };
     if (strcmp(state, "28000") == 0 && strstr(message, "pg_hba.conf"))
         return ERROR_REFUSED;
-    /* One SQLSTATE for a user's cancel and for statement_timeout; the name of the setting is not in all
-     * translations, but a timeout of ours is much more likely than a translation. */
+    /* One SQLSTATE for a cancel and for statement_timeout. Who cancelled on this connection knows it; of the
+     * rest, in whatever language, most are timeouts. */
     if (strcmp(state, "57014") == 0)
-        return strstr(message, "timeout") ? ERROR_TIMEOUT : ERROR_CANCELLED;
+        return strstr(message, "user request") ? ERROR_CANCELLED : ERROR_TIMEOUT;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(state, kinds[i].state) == 0)
             return kinds[i].kind;
