@@ -36,8 +36,8 @@ struct pg_statement {
     const char
         *name; /* prepared once per connection under this name, then executed; NULL: parsed each time */
     const char *sql;
-    int parameter_count;        /* at most 16 */
-    const char *parameters[16]; /* text format; NULL is SQL NULL */
+    int parameter_count;        /* at most 64 */
+    const char *parameters[64]; /* text format; NULL is SQL NULL */
     bool binary; /* the answer comes in binary: only integers, reals, booleans and texts can be read then */
     int slice;   /* at most so many rows a call of the handler, the loop turning in between; 0: all at once */
 };

@@ -15,7 +15,7 @@ static enum error_kind kind_of_state(const char *state, const char *message)
         {"57P03", ERROR_REFUSED},     {"57P05", ERROR_LOST},    {"25P03", ERROR_LOST},
         {"55P03", ERROR_TIMEOUT},     {"3D000", ERROR_REFUSED}, {"0A000", ERROR_UNSUPPORTED},
         {"42704", ERROR_SERVER},      {"08P01", ERROR_LOST},    {"08006", ERROR_LOST},
-        {"55000", ERROR_UNSUPPORTED},
+        {"55000", ERROR_UNSUPPORTED}, {"42P01", ERROR_MISSING}, {"3F000", ERROR_MISSING},
     };
     if (strcmp(state, "28000") == 0 && strstr(message, "pg_hba.conf"))
         return ERROR_REFUSED;

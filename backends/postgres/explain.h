@@ -77,8 +77,8 @@ void explain_check(struct loop *loop, struct pg_server *server, const struct exp
  * once; schemas are valid during it.
  */
 struct explain_schema {
-    const char *name;
-    int64_t bytes; /* of those relations, estimated; -1 unknown */
+    const char *name; /* quoted where search_path needs it */
+    int64_t bytes;    /* of those relations, estimated; -1 unknown */
 };
 void explain_schemas(struct loop *loop, struct pg_server *server, const struct explain_request *request,
                      void (*done)(void *data, const struct explain_schema *schemas, size_t count,
