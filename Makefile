@@ -150,6 +150,16 @@ fuzz:
 	    -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
 	    $$corpus $$seeds || exit 1; done
 
+# Beside pg_activity and pg_top, on a server and a load of its own. BENCH_SECONDS=60 is how long CPU is measured.
+BENCH_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/bench/*.c))
+$(OUT)/bench: $(BENCH_OBJECTS) $(HARNESS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libpq libcrypto) -lcmocka -lvterm -lutil -lm
+.PHONY: bench
+bench:
+	@tools/packages build test bench
+	@$(MAKE) --no-print-directory signalbox build/release/bench
+	@PATH="$$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1):$$PATH" build/release/bench
+
 # What is made from the program's own tables; committed, and make lint fails when it is stale.
 .PHONY: docs
 docs: signalbox
