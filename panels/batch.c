@@ -240,12 +240,20 @@ static char *plain_cell(const void *context, const struct column *column, struct
     return talloc_strdup(context, value_format(text, sizeof text, column, value));
 }
 
+/* What fits a page: not the hidden ones, but the statement whole, where the screen has it shortened. */
+static bool column_is_plain(const struct column *column)
+{
+    if (column->flags & COLUMN_SCREEN)
+        return false;
+    return !(column->flags & COLUMN_HIDDEN) || strcmp(column->id, "query") == 0;
+}
+
 static void print_plain(FILE *file, const struct view *view, const struct row_list *rows)
 {
     void *context = talloc_new(NULL);
     size_t shown[256], count = 0;
     for (size_t c = 0; c < view->column_count && count < 256; c++)
-        if (!(view->columns[c].flags & COLUMN_HIDDEN))
+        if (column_is_plain(&view->columns[c]))
             shown[count++] = c;
     char **cells = talloc_array(context, char *, rows->count *count + 1);
     int *widths = talloc_zero_array(context, int, count + 1);

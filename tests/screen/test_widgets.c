@@ -380,7 +380,7 @@ static void stops_and_continues(void **state)
     char command[4200];
     struct terminal *t = terminal_start((const char *const[]){"bash", "--norc", "-i", NULL},
                                         (const char *const[]){"PS1=prompt> ", NULL}, 24, 80, NULL);
-    snprintf(command, sizeof command, "text:%s list", show_path());
+    snprintf(command, sizeof command, "text:'%s' list", show_path());
     terminal_wait(t, 5, "prompt>");
     terminal_keys(t, command, "Enter");
     terminal_wait(t, 10, "Enter detail");

@@ -138,9 +138,9 @@ static void test_usage(void **state)
 {
     struct fixture *f = *state;
     char *argv[] = {"config", "chekc", NULL};
-    assert_int_equal(run(f, 2, argv), 1);
+    assert_int_equal(run(f, 2, argv), 2);
     assert_string_equal(f->err, "usage: signalbox config check [NAME | ./FILE.yaml]...\n");
-    assert_int_equal(run(f, 1, argv), 1);
+    assert_int_equal(run(f, 1, argv), 2);
 }
 
 int main(void)
