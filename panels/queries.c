@@ -36,9 +36,31 @@ size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources
     return count;
 }
 
-uint64_t queries_generation(const void *snapshot)
+/* What a feed published last; every snapshot begins with a struct snapshot. */
+static const struct snapshot *newest(const struct pg_server *server, enum pg_feed feed)
 {
-    return snapshot ? ((const struct snapshot *)snapshot)->generation : 0;
+    switch (feed) {
+    case PG_FEED_ACTIVITY:
+        return (const void *)pg_server_activity(server);
+    case PG_FEED_LOCKS:
+        return (const void *)pg_server_locks(server);
+    case PG_FEED_STATEMENTS:
+        return (const void *)pg_server_statements(server);
+    case PG_FEEDS:
+        break;
+    }
+    return NULL;
+}
+
+uint64_t queries_version(const struct app *app, enum pg_feed feed)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < app->server_count; i++) {
+        const struct snapshot *snapshot = newest(app->servers[i], feed);
+        if (snapshot && app_shows(app, app->servers[i]))
+            sum += snapshot->generation;
+    }
+    return sum;
 }
 
 char *queries_row_id(const void *context, const char *server, const char *id)

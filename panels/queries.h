@@ -20,8 +20,8 @@ char *queries_row_id(const void *context, const char *server, const char *id);
 const struct statement *queries_statement(const struct table_row *row);
 const struct session *queries_session(const struct table_row *row);
 
-/* A number that changes with the snapshot; 0 for none. */
-uint64_t queries_generation(const void *snapshot);
+/* A number that changes with the snapshots of the servers that are looked at. */
+uint64_t queries_version(const struct app *app, enum pg_feed feed);
 
 /* The lock tree node that a row of the view Locks shows. */
 const struct lock_node *queries_lock_node(const struct table_row *row);
@@ -29,9 +29,9 @@ const struct lock_node *queries_lock_node(const struct table_row *row);
 /* The chart of active sessions by wait class. */
 int queries_activity_head(struct app *app, struct screen *screen, int top, int columns, int rows);
 
-/* Sections of a detail page that several views share. */
 /* Asks for all locks of a session and adds them to the page when they come, if it is still open. */
 void queries_held_locks(struct app *app, struct page *page, const struct session *session);
+/* All about a session, for the pages of several views. */
 void queries_session_page(struct page *page, const struct session *session);
 
 #endif

@@ -139,11 +139,7 @@ static size_t sources(struct app *app, struct source found[SOURCES_MAX])
 
 static uint64_t version(struct app *app)
 {
-    uint64_t newest = 0;
-    for (size_t i = 0; i < app->server_count; i++)
-        if (app_shows(app, app->servers[i]))
-            newest += queries_generation(pg_server_activity(app->servers[i]));
-    return newest;
+    return queries_version(app, PG_FEED_ACTIVITY);
 }
 
 static void rows(struct app *app, struct row_list *list)

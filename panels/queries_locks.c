@@ -206,11 +206,7 @@ static void fill_names(struct lock_row *row)
 
 static uint64_t version(struct app *app)
 {
-    uint64_t newest = 0;
-    for (size_t i = 0; i < app->server_count; i++)
-        if (app_shows(app, app->servers[i]))
-            newest += queries_generation(pg_server_locks(app->servers[i]));
-    return newest;
+    return queries_version(app, PG_FEED_LOCKS);
 }
 
 static void rows(struct app *app, struct row_list *list)

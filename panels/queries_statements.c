@@ -188,11 +188,7 @@ static void rows(struct app *app, struct row_list *list)
 
 static uint64_t version(struct app *app)
 {
-    uint64_t newest = 0;
-    for (size_t i = 0; i < app->server_count; i++)
-        if (app_shows(app, app->servers[i]))
-            newest += queries_generation(pg_server_statements(app->servers[i]));
-    return newest;
+    return queries_version(app, PG_FEED_STATEMENTS);
 }
 
 static const char *basis(struct app *app, double *since)
