@@ -126,7 +126,7 @@ int config_command(const struct options *options)
 {
     if (options->argument_count < 1 || strcmp(options->arguments[0], "check") != 0) {
         fprintf(stderr, "usage: signalbox config check [NAME | ./FILE.yaml]...\n");
-        return 1;
+        return 2;
     }
     size_t wrong = options->environment           ? check_one(options->environment)
                    : options->argument_count == 1 ? check_all()

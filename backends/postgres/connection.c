@@ -403,7 +403,8 @@ static void take_result(struct pg_connection *c, PGresult *result)
 static void take_results(struct pg_connection *c)
 {
     int nothing = 0;
-    while (c->conn && !c->slice.result && c->first && c->first->sent && nothing < 4 && !PQisBusy(c->conn)) {
+    while (c->conn && !c->broken && !c->slice.result && c->first && c->first->sent && nothing < 4 &&
+           !PQisBusy(c->conn)) {
         PGresult *result = PQgetResult(c->conn);
         if (!result) {
             nothing++; /* ends the results of one statement */
