@@ -240,11 +240,11 @@ static char *plain_cell(const void *context, const struct column *column, struct
     return talloc_strdup(context, value_format(text, sizeof text, column, value));
 }
 
-/* What fits a page: not the hidden ones, but the statement whole, where the screen has it shortened. */
+/* The columns of the screen, but the statement whole where the screen has it shortened. */
 static bool column_is_plain(const struct column *column)
 {
     if (column->flags & COLUMN_SCREEN)
-        return false;
+        return !(column->flags & COLUMN_STATEMENT);
     return !(column->flags & COLUMN_HIDDEN) || strcmp(column->id, "query") == 0;
 }
 
