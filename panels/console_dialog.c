@@ -169,6 +169,7 @@ void console_dialog_open(struct console *console)
 {
     struct layer *layer = console->being_made;
     console->being_made = NULL;
+    console->message[0] = '\0'; /* what was said while it was being made */
     console_push(console, layer);
 }
 

@@ -124,6 +124,9 @@ static void draw_footer(struct console *console, int row)
 {
     const char *contexts[CONTEXTS_MAX];
     size_t context_count = console_contexts(console, contexts);
+    /* The border of a dialog says what it offers. */
+    if (layer_is_dialog(console->top))
+        return;
     char names[48][64], right[160];
     struct frame_key keys[48];
     size_t count = 0;

@@ -132,6 +132,16 @@ static int draw_source(struct screen *screen, int row, int columns, int room, co
     return rows;
 }
 
+/* It answers, but not with everything. */
+static int draw_note(struct screen *screen, int row, int columns, int room, const struct error *note)
+{
+    char text[1400];
+    error_format(note, text, sizeof text);
+    int rows = frame_message_rows(SEVERITY_WARNING, text, columns, room < 2 ? room : 2);
+    frame_draw_message(screen, row, rows, SEVERITY_WARNING, text);
+    return rows;
+}
+
 static int draw_sources(struct view_layer *self, struct screen *screen, int top, int rows, int columns)
 {
     struct source sources[SOURCES_MAX];
@@ -142,6 +152,10 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
         int badness = source_badness(&sources[i]);
         if (badness < 3)
             late = false;
+        if (badness < 3 && sources[i].note && sources[i].note->kind != ERROR_NONE && used < rows / 2)
+            used += draw_note(screen, top + used, columns, rows / 2 - used, sources[i].note);
+        else if (badness < 3)
+            continue;
         else if (used < rows / 2)
             used += draw_source(screen, top + used, columns, rows / 2 - used, &sources[i]);
     }

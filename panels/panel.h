@@ -32,6 +32,8 @@ struct source {
     const char *database; /* NULL: unknown yet */
     struct feed *feed;
     const struct error *connection_error; /* of the connection; kind ERROR_NONE when it is up */
+    const struct error
+        *note; /* what is missing though it answers (a grant); NULL or kind ERROR_NONE: nothing */
 };
 enum { SOURCES_MAX = 64 };
 

@@ -98,14 +98,14 @@ static struct value value_of_title(const void *row)
 }
 
 static const struct column measured_columns[] = {
-    {"self_ms", "self", "time in the node itself, on the clock, without what is below it", UNIT_MS, 10, 0, 0,
+    {"self_ms", "self", "time in the node itself, on the clock, without what is below it", UNIT_MS, 9, 0, 0,
      value_of_self, NULL},
-    {"self_percent", "share", "its part of the whole time", UNIT_SHARE, 16, 1, 0, value_of_share, NULL},
-    {"rows", "rows", "rows that it gave, all loops together", UNIT_COUNT, 9, 0, 0, value_of_rows, NULL},
-    {"misestimate", "estimate", "how far the planner's estimate was off", UNIT_NONE, 12, 2, 0,
+    {"self_percent", "share", "its part of the whole time", UNIT_SHARE, 13, 1, 0, value_of_share, NULL},
+    {"rows", "rows", "rows that it gave, all loops together", UNIT_COUNT, 7, 0, 0, value_of_rows, NULL},
+    {"misestimate", "estimate", "how far the planner's estimate was off", UNIT_NONE, 11, 2, 0,
      value_of_estimate, NULL},
-    {"loops", "loops", "how often it ran", UNIT_COUNT, 7, 3, 0, value_of_loops, NULL},
-    {"own_hit_blocks", "hit blk", "blocks of 8 kB it found in shared buffers itself", UNIT_BLOCKS, 8, 4, 0,
+    {"loops", "loops", "how often it ran", UNIT_COUNT, 6, 3, 0, value_of_loops, NULL},
+    {"own_hit_blocks", "hit blk", "blocks of 8 kB it found in shared buffers itself", UNIT_BLOCKS, 7, 4, 0,
      value_of_hit, NULL},
     {"own_read_blocks", "read blk", "blocks of 8 kB it read itself", UNIT_BLOCKS, 8, 4, 0, value_of_read,
      NULL},
@@ -224,17 +224,23 @@ static void draw_error(const struct plan_layer *self, struct screen *screen, int
     talloc_free(page);
 }
 
-static void draw_summary(const struct plan_layer *self, struct screen *screen, int row, int columns)
+/* One line, or two when the screen is narrow. Returns how many. */
+static int draw_summary(const struct plan_layer *self, struct screen *screen, int row, int columns)
 {
-    char execution[32], planning[32], text[512];
+    char execution[32], planning[32], text[512], line[1024];
     const char *note = explain_note(self->explain);
     if (self->plan->has_actual)
-        snprintf(text, sizeof text, "%s, planning %s · %s",
+        snprintf(text, sizeof text, "%s, planning %s",
                  format_ms(execution, sizeof execution, self->plan->execution_ms),
-                 format_ms(planning, sizeof planning, self->plan->planning_ms), note ? note : "");
+                 format_ms(planning, sizeof planning, self->plan->planning_ms));
     else
-        snprintf(text, sizeof text, "estimated, not run · %s", note ? note : "");
-    screen_put(screen, row, 1, columns - 1, STYLE_NORMAL, text);
+        snprintf(text, sizeof text, "estimated, not run");
+    snprintf(line, sizeof line, "%s · %s", text, note ? note : "");
+    bool fits = text_width(line) < columns - 1;
+    screen_put(screen, row, 1, columns - 1, STYLE_NORMAL, fits ? line : text);
+    if (!fits)
+        screen_put(screen, row + 1, 1, columns - 1, STYLE_DIM, note ? note : "");
+    return fits ? 1 : 2;
 }
 
 static void draw_findings(const struct plan_layer *self, struct screen *screen, int top, int rows,
@@ -275,8 +281,8 @@ static void draw(struct layer *layer, struct screen *screen, int top, int rows, 
         if (findings > rows / 3)
             findings = rows / 3;
     }
-    draw_summary(self, screen, top, columns);
-    table_draw(layer->table, screen, top + 1, 0, rows - 1 - findings, columns);
+    int summary = draw_summary(self, screen, top, columns);
+    table_draw(layer->table, screen, top + summary, 0, rows - summary - findings, columns);
     if (findings)
         draw_findings(self, screen, top + rows - findings, findings, columns);
 }

@@ -32,7 +32,8 @@ size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources
             sources[count++] = (struct source){.server = pg_server_name(app->servers[i]),
                                                .database = pg_server_database(app->servers[i]),
                                                .feed = pg_server_feed(app->servers[i], feed),
-                                               .connection_error = pg_server_error(app->servers[i])};
+                                               .connection_error = pg_server_error(app->servers[i]),
+                                               .note = pg_server_note(app->servers[i])};
     return count;
 }
 
