@@ -533,6 +533,7 @@ int console_run(const struct options *options)
         on_turn(console); /* the first frame does not wait for anything */
         loop_run(app->loop);
         console_stop_watchers(console);
+        change_finish_all(console);
         if (access_state(app->access) != ACCESS_OPEN && access_state(app->access) != ACCESS_LOCKED)
             access_lock(app->access, "the console was left");
         while (console->top != console->base)

@@ -3,7 +3,11 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "panels/batch.h"
 #include "panels/console_internal.h"
+
+/* The deadlines of the audit log and of the statement together are shorter. */
+enum { CHANGE_PATIENCE_S = 15 };
 
 struct dialog_layer {
     struct layer layer;
@@ -210,6 +214,7 @@ static void change_done(void *data, struct change *change, const char *report, c
     struct change_watch *watch = data;
     struct console *console = watch->console;
     watch->sent = true;
+    console->sending--;
     watch->report = talloc_strdup(watch, report ? report : "");
     if (error && error->kind != ERROR_NONE)
         console_say_error(console, error);
@@ -228,6 +233,18 @@ static void change_done(void *data, struct change *change, const char *report, c
         talloc_free(change);
         talloc_free(watch);
     }
+}
+
+static bool nothing_is_sent(void *data)
+{
+    return ((struct console *)data)->sending == 0;
+}
+
+void change_finish_all(struct console *console)
+{
+    batch_wait(console->app->loop, CHANGE_PATIENCE_S, nothing_is_sent, console);
+    if (console->watch && console->watch->sent)
+        watch_end(console);
 }
 
 static void change_accepted(struct dialog_layer *self)
@@ -256,6 +273,7 @@ static void change_accepted(struct dialog_layer *self)
     watch->change = change;
     console->watch = watch;
     console_say(console, SEVERITY_NONE, "%s: sent", change->title);
+    console->sending++;
     change_send(change, app->loop, app->access, app->audit, change_done, watch);
 }
 

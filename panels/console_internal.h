@@ -32,6 +32,7 @@ struct console {
     ev_timer dialog_wait;
     ev_signal terminate;
     struct change_watch *watch;
+    size_t sending; /* changes that are not finished */
     struct layer *being_made; /* a dialog that is not shown yet */
     char *filter_before;      /* what Esc in the filter prompt brings back */
 };
@@ -62,6 +63,8 @@ void dialog_layer_key(struct layer *layer, keycode key, const char *action);
 void dialog_layer_paste(struct layer *layer, const char *text);
 double dialog_layer_wait(const struct layer *layer);
 void change_watch_check(struct console *console);
+/* Before the end: what is being sent is finished, so that its outcome is on record. */
+void change_finish_all(struct console *console);
 
 /* console_frame.c */
 /* "PRODUCTION" and its style. */

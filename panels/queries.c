@@ -217,7 +217,9 @@ static bool end_sessions(struct app *app, struct error *error)
     char **behind = locks ? session_behind(choice, locks, id, &behind_count) : NULL;
     if (behind_count)
         add_both(choice, behind, behind_count,
-                 talloc_asprintf(choice, "the %zu that wait behind it", behind_count), NULL);
+                 behind_count == 1 ? "the one that waits behind it"
+                                   : talloc_asprintf(choice, "the %zu that wait behind it", behind_count),
+                 NULL);
     add_groups(app, choice);
     console_choose(app->console, "What shall end?", choice->lines, choice->count, end_chosen, choice);
     return true;

@@ -15,7 +15,7 @@ struct session_run {
     struct app *app;
     struct pg_server *server;
     struct change *change;
-    bool finished;
+    bool sent, finished;
     struct error error;
     char *report;
 };
@@ -165,6 +165,7 @@ static int run_change(struct session_run *run, enum session_verb verb)
         batch_print_error(&error);
         return 1;
     }
+    run->sent = true;
     change_send(run->change, app->loop, app->access, app->audit, change_done, run);
     batch_wait(app->loop, PATIENCE_S * 2, change_finished, run);
     if (!run->finished)
@@ -186,10 +187,11 @@ static int session_command(const struct options *options, enum session_verb verb
     if (!run.app)
         return 2;
     int status = run_change(&run, verb);
-    app_free(run.app);
-    /* A change that is still being sent would be finished by nobody: the process ends here. */
-    if (run.change)
+    /* It holds a timer of the loop. One that is still being sent stays: what its connection answers goes to
+     * it. */
+    if (run.finished || !run.sent)
         talloc_free(run.change);
+    app_free(run.app);
     return status;
 }
 

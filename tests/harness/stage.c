@@ -183,6 +183,24 @@ void stage_dialog(struct terminal *t, const char *text)
     terminal_wait_until(t, 10, takes_keys, (void *)text, text);
 }
 
+static bool is_chosen(struct terminal *t, void *choice)
+{
+    int row;
+    return terminal_find(t, choice, &row, NULL) && strstr(terminal_line(t, row), "│ ▸ ");
+}
+
+void stage_choose(struct terminal *t, const char *choice)
+{
+    int from, to;
+    stage_dialog(t, choice);
+    if (!terminal_find(t, "│ ▸ ", &from, NULL) || !terminal_find(t, choice, &to, NULL))
+        terminal_fail(t, "there is no choice \"%s\"", choice);
+    for (; from < to; from++)
+        terminal_keys(t, "Down");
+    terminal_wait_until(t, 5, is_chosen, (void *)choice, choice);
+    terminal_keys(t, "Enter");
+}
+
 static char *read_all(FILE *file, size_t *length)
 {
     char *text = NULL;

@@ -41,6 +41,8 @@ struct terminal *stage_open_with(struct stage *s, int rows, int columns, const c
 
 /* Waits for a dialog and until it takes keys: it takes none that may have been typed before it was seen. */
 void stage_dialog(struct terminal *t, const char *text);
+/* Waits for a dialog with choices and takes the one with this text. */
+void stage_choose(struct terminal *t, const char *choice);
 
 /* A sub-command run to its end. Free with stage_run_free. */
 struct stage_run {
