@@ -271,8 +271,8 @@ static void record_and_run(struct explain *e)
 static void take_verdict(void *data, int index, const struct pg_rows *rows)
 {
     struct explain *e = data;
-    (void)index;
-    plain_read_verdict(rows, &e->error);
+    if (index == 1)
+        plain_read_verdict(rows, &e->error);
 }
 
 static void verdict_done(void *data, const struct error *error)
@@ -290,10 +290,14 @@ static void verdict_done(void *data, const struct error *error)
 
 static void ask_verdict(struct explain *e)
 {
-    struct pg_statement statement = {.sql = plain_read_sql,
-                                     .parameter_count = 1,
-                                     .parameters = {plain_statement_names(e, e->session->statement, ~0u)}};
-    explain_session_ask(e->session, &statement, 1, PLAN_TIMEOUT_S + 10, take_verdict, verdict_done, e);
+    /* Compiling the question would cost more than answering it. */
+    const struct pg_statement statements[] = {
+        {.sql = "SET LOCAL jit = off"},
+        {.sql = plain_read_sql,
+         .parameter_count = 1,
+         .parameters = {plain_statement_names(e, e->session->statement, ~0u)}},
+        {.sql = "SET LOCAL jit TO DEFAULT"}};
+    explain_session_ask(e->session, statements, 3, PLAN_TIMEOUT_S + 10, take_verdict, verdict_done, e);
 }
 
 /* ---- from the start ---- */

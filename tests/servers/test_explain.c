@@ -39,6 +39,8 @@ static const char schema_sql[] =
     "CREATE FUNCTION \"Quoted \"\"Evil\"\"\"() RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';"
     "CREATE FUNCTION evil_text(x text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';"
     "CREATE FUNCTION calm(x int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1';"
+    "CREATE FUNCTION with_default(x bigint DEFAULT nextval('counter')) RETURNS bigint LANGUAGE sql STABLE AS "
+    "'SELECT $1';"
     "CREATE FUNCTION of_row(r public.shared) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1';"
     "CREATE OPERATOR public.### (FUNCTION = evil_text, RIGHTARG = text);"
     "CREATE FUNCTION evil_step(int, int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT $1 + $2';"
@@ -72,6 +74,9 @@ static int setup(void **state)
     const char *base = getenv("TMPDIR");
     snprintf(b->folder, sizeof b->folder, "%s/explain-XXXXXX", base && strlen(base) < 40 ? base : "/tmp");
     assert_non_null(mkdtemp(b->folder));
+    char journal[96];
+    snprintf(journal, sizeof journal, "%s/no journal", b->folder);
+    setenv("SIGNALBOX_JOURNAL_SOCKET", journal, 1);
     *state = b;
     return 0;
 }
@@ -313,6 +318,7 @@ static const char *const refused[][2] = {
     {"SELECT evil_sum(id) FROM shared", "evil_step"},
     {"SELECT ### name FROM shared", "evil_text"},
     {"SELECT OPERATOR(public.###) name FROM shared", "evil_text"},
+    {"SELECT with_default()", "nextval"},
     {"SELECT s.of_row FROM shared s", "of_row"},
     {"SELECT (s).of_row FROM shared s", "of_row"},
     {"SELECT * FROM evil_view", "evil_view"},
