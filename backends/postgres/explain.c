@@ -36,6 +36,7 @@ struct explain {
     char *sql;              /* exactly what is sent */
     char *record;           /* ties the records of the audit log */
     struct ticket *ticket;  /* the record is being written */
+    bool judged;            /* a plain read, says the catalogue */
     bool recorded, running; /* running: the last request is with the server */
     ev_timer cancel_late, cancel_now;
     struct plan *plan;
@@ -272,7 +273,7 @@ static void take_verdict(void *data, int index, const struct pg_rows *rows)
 {
     struct explain *e = data;
     if (index == 1)
-        plain_read_verdict(rows, &e->error);
+        e->judged = plain_read_verdict(rows, &e->error);
 }
 
 static void verdict_done(void *data, const struct error *error)
@@ -280,8 +281,13 @@ static void verdict_done(void *data, const struct error *error)
     struct explain *e = data;
     if (e->phase == EXPLAIN_CANCELLING) {
         fail_cancelled(e);
-    } else if (error || e->error.kind != ERROR_NONE) {
-        struct error refusal = error ? *error : e->error;
+    } else if (error) {
+        fail(e, error);
+    } else if (!e->judged) {
+        struct error refusal = e->error;
+        if (refusal.kind == ERROR_NONE)
+            error_set(&refusal, ERROR_INTERLOCK, NULL, "not measured", NULL,
+                      "the server did not say what it calls");
         fail(e, &refusal);
     } else {
         record_and_run(e);

@@ -17,6 +17,7 @@ enum plain_name_kind {
     PLAIN_RELATION,
     PLAIN_MEMBER, /* the last name of a.b: may be a function of a's row */
 };
+enum { PLAIN_CTES = 1 << 8 };
 struct plain_name {
     enum plain_name_kind kind;
     const char *schema; /* NULL: found along search_path */
@@ -54,7 +55,8 @@ struct plain_statement *plain_statement_read(const void *context, const char *sq
 /* The question to the server's catalogue. Its one parameter is plain_statement_names; it is to be asked with
  * the search_path of the statement, in the transaction that runs it. */
 extern const char plain_read_sql[];
-/* Names of these kinds (bits 1 << enum plain_name_kind) as a JSON array of objects kind, schema, name, alias.
+/* Names of these kinds (bits 1 << enum plain_name_kind, and PLAIN_CTES) as a JSON array of objects kind,
+ * schema, name, alias.
  */
 char *plain_statement_names(const void *context, const struct plain_statement *statement, unsigned kinds);
 /* The answer: true for a plain read, else the refusal. */

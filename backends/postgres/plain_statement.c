@@ -504,6 +504,12 @@ char *plain_statement_names(const void *context, const struct plain_statement *s
         json_object_object_add(item, "alias", name->alias ? json_object_new_string(name->alias) : NULL);
         json_object_array_add(list, item);
     }
+    for (size_t i = 0; kinds & PLAIN_CTES && i < statement->cte_count; i++) {
+        struct json_object *item = must(json_object_new_object());
+        json_object_object_add(item, "kind", json_object_new_string("cte"));
+        json_object_object_add(item, "name", json_object_new_string(statement->ctes[i]));
+        json_object_array_add(list, item);
+    }
     char *text = must(talloc_strdup(context, json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN)));
     json_object_put(list);
     return text;

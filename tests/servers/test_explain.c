@@ -427,6 +427,27 @@ static void expect_no_session(struct bench *b)
     assert_true(cluster_await(b->platform.cluster, 10, sessions_sql, "0"));
 }
 
+/* In a database of another encoding the server folds names in another way than the grammar here. */
+static void test_other_encoding(void **state)
+{
+    struct bench *b = *state;
+    struct run r;
+    cluster_do(b->platform.cluster,
+               "CREATE DATABASE latin ENCODING LATIN1 TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+    begin(&r, b);
+    r.request = (struct explain_request){
+        .sql = "SELECT 1 AS one WHERE 'é' <> 'e'", .database = "latin", .measure = true};
+    explain_it(&r);
+    expect_plan(&r);
+    finish(&r);
+    free(cluster_sql_in(b->platform.cluster, "latin",
+                        "CREATE FUNCTION U&\"\\00e9\"() RETURNS int LANGUAGE sql STABLE AS 'SELECT 1'"));
+    r.request.sql = "SELECT é()";
+    explain_it(&r);
+    expect_error(&r, ERROR_INTERLOCK, "not UTF-8");
+    end(&r);
+}
+
 static void test_values(void **state)
 {
     struct bench *b = *state;
@@ -778,21 +799,14 @@ static void test_schemas(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generic_plan),
-        cmocka_unit_test(test_no_plan),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_taken),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_read_only),
-        cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_audited),
-        cmocka_unit_test(test_not_run_unrecorded),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_cancel_of_a_hung_server),
-        cmocka_unit_test(test_connection_lost),
-        cmocka_unit_test(test_freed_at_any_time),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_schemas),
+        cmocka_unit_test(test_generic_plan),    cmocka_unit_test(test_no_plan),
+        cmocka_unit_test(test_refused),         cmocka_unit_test(test_taken),
+        cmocka_unit_test(test_other_encoding),  cmocka_unit_test(test_values),
+        cmocka_unit_test(test_read_only),       cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_audited),         cmocka_unit_test(test_not_run_unrecorded),
+        cmocka_unit_test(test_cancel),          cmocka_unit_test(test_cancel_of_a_hung_server),
+        cmocka_unit_test(test_connection_lost), cmocka_unit_test(test_freed_at_any_time),
+        cmocka_unit_test(test_check),           cmocka_unit_test(test_schemas),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
