@@ -14,6 +14,7 @@ static const char usage[] =
     "  --wait TEXT    until the screen shows the text (--timeout SECONDS before it; 10)\n"
     "  --gone TEXT    until it does not\n"
     "  --quiet S      until the program has drawn nothing for S seconds\n"
+    "  --pause S      for S seconds, whatever it draws\n"
     "  --output FILE  write the screen: SVG when FILE ends with .svg, text otherwise; - is text to stdout\n";
 
 enum { PICTURE_ENVIRONMENT = 64 };
@@ -79,6 +80,10 @@ static bool picture_step(struct picture *p, const char *name, const char *value,
         return terminal_await_gone(t, p->timeout, value);
     if (strcmp(name, "--quiet") == 0)
         return terminal_await_quiet(t, atof(value), p->timeout);
+    if (strcmp(name, "--pause") == 0) {
+        terminal_await_quiet(t, 1e6, atof(value)); /* takes in what is drawn meanwhile */
+        return true;
+    }
     if (strcmp(name, "--output") == 0)
         return picture_output(p, value, label);
     fputs(usage, stderr);
