@@ -365,7 +365,7 @@ static void sort_rows(const struct view *view, struct row_list *rows)
     for (size_t c = 0; view->sort && c < view->column_count; c++)
         if (strcmp(view->columns[c].id, view->sort) == 0)
             order.column = &view->columns[c];
-    if (order.column)
+    if (order.column && rows->count)
         qsort_r(rows->rows, rows->count, sizeof *rows->rows, compare_rows, &order);
 }
 

@@ -147,9 +147,10 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
     struct source sources[SOURCES_MAX];
     size_t count = self->view->sources(self->layer.app, sources);
     int used = 0;
-    bool late = count > 0;
+    bool late = count > 0, answered = false;
     for (size_t i = 0; i < count; i++) {
         int badness = source_badness(&sources[i]);
+        answered = answered || sources[i].feed->answered_at > 0;
         if (badness < 3)
             late = false;
         if (badness < 3 && sources[i].note && sources[i].note->kind != ERROR_NONE && used < rows / 2)
@@ -160,6 +161,7 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
             used += draw_source(screen, top + used, columns, rows / 2 - used, &sources[i]);
     }
     table_set_late(self->layer.table, late);
+    table_set_empty(self->layer.table, answered ? self->view->empty : "nothing was read yet");
     return used;
 }
 

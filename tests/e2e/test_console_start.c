@@ -78,7 +78,7 @@ static void opens_on_a_named_environment(void **state)
     terminal_wait(t, 10, "The school stage");
     terminal_wait(t, 10, "STAGING");
     terminal_wait(t, 10, "nobody waits for a lock");
-    terminal_expect(t, "open");
+    terminal_wait(t, 5, "open");
     leave(t);
 }
 
@@ -91,7 +91,7 @@ static void one_server_down_does_not_hide_the_other(void **state)
     struct terminal *t = stage_open(s, "--postgres", s->watch, "--postgres", down, "--view", "activity");
     terminal_wait(t, 10, "checkpointer");
     terminal_wait(t, 10, "refused");
-    terminal_expect(t, "server");
+    terminal_wait(t, 5, "server");
     terminal_keys(t, "@");
     stage_dialog(t, "Which server?");
     terminal_wait(t, 5, "all servers");
@@ -139,7 +139,7 @@ static void says_all_errors_of_a_file_before_the_screen(void **state)
     stage_run_free(&run);
     struct terminal *t = stage_open(s, "-e", "bad");
     terminal_expect_exit(t, 10, 2);
-    terminal_expect(t, "paradise");
+    terminal_wait(t, 5, "paradise");
     if (terminal_mode(t, 1049))
         terminal_fail(t, "the screen was taken");
     terminal_end(t);
@@ -155,8 +155,8 @@ static void a_bad_keymap_is_told_before_the_screen(void **state)
     stage_config(s, "keymap", "global x global.help\nglobal F12 global.fly\n");
     struct terminal *t = stage_open(s, s->watch);
     terminal_expect_exit(t, 10, 2);
-    terminal_expect(t, "keymap:2");
-    terminal_expect(t, "global.fly");
+    terminal_wait(t, 5, "keymap:2");
+    terminal_wait(t, 5, "global.fly");
     terminal_end(t);
 }
 
@@ -210,7 +210,7 @@ static void close_goes_one_back_and_then_leaves(void **state)
     terminal_wait(t, 5, "› help");
     terminal_keys(t, "q");
     terminal_wait_gone(t, 5, "› help");
-    terminal_expect(t, "› detail");
+    terminal_wait(t, 5, "› detail");
     terminal_keys(t, "q");
     terminal_wait_gone(t, 5, "› detail");
     leave(t);
@@ -288,7 +288,7 @@ static void suspended_and_resumed_under_a_shell(void **state)
         assert_false(terminal_alternate(t));
         terminal_keys(t, "text:stty -a; echo modes $?", "Enter");
         terminal_wait(t, 10, "modes 0");
-        terminal_expect(t, " icanon");
+        terminal_wait(t, 5, " icanon");
         terminal_keys(t, "text:fg", "Enter");
         terminal_wait(t, 10, "CREATE EXTENSION");
         assert_true(terminal_alternate(t));

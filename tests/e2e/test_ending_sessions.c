@@ -68,16 +68,16 @@ static void from_a_statement_to_the_session_that_blocks(void **state)
     terminal_keys(t, "F4");
     terminal_wait(t, 10, "idle in transaction");
     terminal_wait(t, 10, "Share transaction");
-    terminal_expect(t, with_pid("▸ #", root));
+    terminal_wait(t, 5, with_pid("▸ #", root));
     terminal_keys(t, "F9");
     stage_dialog(t, "What shall end?");
-    terminal_expect(t, "the 3 that wait behind it");
+    terminal_wait(t, 5, "the 3 that wait behind it");
     stage_choose(t, with_pid("end session #", root));
     stage_dialog(t, "Type the last two digits");
-    terminal_expect(t, "pg_terminate_backend");
-    terminal_expect(t, "as sb_act");
-    terminal_expect(t, "This unlocks the environment for 30 min");
-    terminal_expect(t, "has written: yes");
+    terminal_wait(t, 5, "pg_terminate_backend");
+    terminal_wait(t, 5, "as sb_act");
+    terminal_wait(t, 5, "This unlocks the environment for 30 min");
+    terminal_wait(t, 5, "has written: yes");
     terminal_keys(t, "text:blocks the invoices", "Tab", digits(root), "Enter");
     terminal_wait_gone(t, 10, "Type the last two digits");
     terminal_wait(t, 10, with_pid("ended #", root));
@@ -171,7 +171,7 @@ static void several_marked_are_confirmed_by_their_number(void **state)
     terminal_wait(t, 5, "2 marked");
     terminal_keys(t, "F9");
     stage_dialog(t, "What shall end?");
-    terminal_expect(t, "all 3 that the filter shows on main");
+    terminal_wait(t, 5, "all 3 that the filter shows on main");
     stage_choose(t, "end the 2 marked on main");
     stage_dialog(t, "Type the number");
     terminal_keys(t, "Tab", "text:2", "Enter");
@@ -313,7 +313,7 @@ static void an_idle_session_can_only_be_ended(void **state)
     terminal_wait(t, 10, "idle in transaction");
     terminal_keys(t, "F9");
     stage_dialog(t, with_pid("end session #", root));
-    terminal_expect(t, with_pid("cancel the statement of session # (it runs nothing)", root));
+    terminal_wait(t, 5, with_pid("cancel the statement of session # (it runs nothing)", root));
     /* It cannot be chosen. */
     terminal_keys(t, "Up", "Up", "Up", "Up", "Esc");
     terminal_wait_gone(t, 5, "What shall end?");

@@ -164,7 +164,7 @@ static void is_confirmed_at_the_terminal(void **state)
     snprintf(wrong, sizeof wrong, "text:%02d", (PQbackendPID(session) + 1) % 100);
     struct terminal *t = stage_open(s, "terminate", identity, "-e", "vault");
     terminal_wait(t, 15, "the last two digits of the session:");
-    terminal_expect(t, "unlocks");
+    terminal_wait(t, 5, "unlocks");
     terminal_keys(t, wrong, "Enter");
     terminal_expect_exit(t, 15, 1);
     terminal_end(t);
