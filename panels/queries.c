@@ -260,8 +260,11 @@ static bool next_basis(struct app *app)
             break;
         }
     }
-    for (size_t i = 0; i < app->server_count; i++)
+    for (size_t i = 0; i < app->server_count; i++) {
         pg_server_statements_basis(app->servers[i], basis);
+        /* Differences need a second answer: do not wait for its turn. */
+        feed_refresh(pg_server_feed(app->servers[i], PG_FEED_STATEMENTS));
+    }
     console_show_view(app->console, queries_statements.id);
     console_say(app->console, SEVERITY_NONE, "figures are now: %s", statements_basis_name(basis));
     return true;
