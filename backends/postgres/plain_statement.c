@@ -443,7 +443,7 @@ static char *rewrite_literals(const void *context, const char *sql, bool *rewrit
             continue;
         }
         bool starts = at == sql || !(isalnum((unsigned char)at[-1]) || strchr("_.$", at[-1]) || at[-1] < 0);
-        size_t length = starts ? typed_literal(at) : 0;
+        size_t length = starts && strchr("tTiIdD", *at) ? typed_literal(at) : 0;
         const char *parameter = at + length + strspn(at + length, " \t\r\n");
         size_t digits = *parameter == '$' ? strspn(parameter + 1, "0123456789") : 0;
         if (!length || !digits) {
@@ -475,11 +475,12 @@ struct plain_statement *plain_statement_read(const void *context, const char *sq
     struct plain_statement *s = must(talloc_zero(context, struct plain_statement));
     struct reading r = {.statement = s};
     s->explainable = true;
-    s->sql = rewrite_literals(s, sql, &s->rewritten);
-    if (strlen(s->sql) > TEXT_LIMIT) {
+    if (strlen(sql) > TEXT_LIMIT) {
+        s->sql = copy(&r, sql);
         refuse(&r, "its text is longer than 1 MB%s", "");
         return s;
     }
+    s->sql = rewrite_literals(s, sql, &s->rewritten);
     PgQueryParseResult result = pg_query_parse(s->sql);
     if (result.error)
         refuse(&r, "the grammar of PostgreSQL 15 does not take it: %s", result.error->message);
