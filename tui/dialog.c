@@ -241,27 +241,24 @@ static void tell_changed(struct dialog *dialog)
         dialog->changed(dialog, dialog->data);
 }
 
-/* False when there is no further field in that direction (it goes round when `round`). */
-static bool move_focus(struct dialog *dialog, int direction, bool round)
+/* To the next field in that direction; it goes round. */
+static void move_focus(struct dialog *dialog, int direction)
 {
     dialog->follow = true;
     for (int i = 1; i <= dialog->count; i++) {
         int at = dialog->focus + direction * i;
-        if (!round && (at < 0 || at >= dialog->count))
-            return false;
         at = ((at % dialog->count) + dialog->count) % dialog->count;
         if (dialog->items[at].field) {
             dialog->focus = at;
-            return true;
+            return;
         }
     }
-    return false;
 }
 
 static void move_choice(struct dialog *dialog, int direction)
 {
     if (dialog->chosen < 0) {
-        move_focus(dialog, direction, true);
+        move_focus(dialog, direction);
         return;
     }
     for (int at = dialog->chosen + direction; at >= 0 && at < dialog->count; at += direction) {
@@ -292,12 +289,28 @@ static bool filled(struct dialog *dialog, int at)
     return false;
 }
 
-/* From one field to the next; at the last one it is accepted. */
+/* The next field that nothing was typed into, or a confirmation that is not right. False when there is none.
+ */
+static bool move_to_unfilled(struct dialog *dialog)
+{
+    for (int at = dialog->focus + 1; at < dialog->count; at++) {
+        const struct item *item = &dialog->items[at];
+        bool right = item->kind != ITEM_CONFIRMATION || strcmp(item->field->text, item->expected) == 0;
+        if (!item->field || (item->field->length && right))
+            continue;
+        dialog->focus = at;
+        dialog->follow = true;
+        return true;
+    }
+    return false;
+}
+
+/* On to what is still to be filled in; when nothing is, it is accepted. */
 static enum dialog_result accept(struct dialog *dialog)
 {
     if (dialog->focus >= 0 && !filled(dialog, dialog->focus))
         return DIALOG_OPEN;
-    if (dialog->focus >= 0 && move_focus(dialog, 1, false))
+    if (dialog->focus >= 0 && move_to_unfilled(dialog))
         return DIALOG_OPEN;
     for (int i = 0; i < dialog->count; i++)
         if (!filled(dialog, i))
@@ -320,9 +333,9 @@ static enum dialog_result act(struct dialog *dialog, const char *verb)
     if (strcmp(verb, "dry-run") == 0)
         return dialog->dry_run ? DIALOG_DRY_RUN : DIALOG_OPEN;
     if (strcmp(verb, "next-field") == 0)
-        move_focus(dialog, 1, true);
+        move_focus(dialog, 1);
     else if (strcmp(verb, "previous-field") == 0)
-        move_focus(dialog, -1, true);
+        move_focus(dialog, -1);
     else if (strcmp(verb, "next-choice") == 0)
         move_choice(dialog, 1);
     else if (strcmp(verb, "previous-choice") == 0)
