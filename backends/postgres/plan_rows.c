@@ -76,6 +76,9 @@ static bool stops_early(const struct plan_build *build, int parent, int child, c
         return false;
     if (!strcmp(type, "Limit") || !strcmp(type, "Merge Join") || strstr(join, "Semi") || strstr(join, "Anti"))
         return true;
+    /* A window stops reading when its run condition can no longer hold (row_number() <= 50). */
+    if (!strcmp(type, "WindowAgg") && member_text(build, parent, "Run Condition")[0])
+        return true;
     static const char *const consumers[] = {"Sort",      "Hash",     "Bitmap Heap Scan",
                                             "BitmapAnd", "BitmapOr", "ModifyTable"};
     for (size_t i = 0; i < sizeof consumers / sizeof consumers[0]; i++)

@@ -37,6 +37,7 @@ static const char *const measured_plans[] = {
     "gather_loops.json",
     "exists_subplan.json",
     "limit_subplan.json",
+    "run_condition.json",
     "pg17_initplan.json",
     "pg18.json",
     "pg12_sort.json",
@@ -297,6 +298,10 @@ static void estimates_are_not_judged_where_rows_are_not_all_wanted(void **state)
     plan = load(context, "limit_subplan.json"); /* Limit, InitPlan, Sort, Seq Scan */
     assert_true(isnan(node(plan, 3)->misestimate));
     assert_near(node(plan, 4)->misestimate, 1, 0); /* a sort reads everything, even below a limit */
+    plan = load(context, "run_condition.json");    /* Subquery Scan, WindowAgg, Sort, Seq Scan */
+    assert_near(node(plan, 2)->misestimate, 133696.0 / 50, 1);
+    assert_true(isnan(node(plan, 3)->misestimate)); /* the window stopped reading */
+    assert_false(isnan(node(plan, 4)->misestimate));
     plan = load(context, "misestimate.json");
     assert_near(node(plan, 1)->misestimate, 4000.0 / 19, 0.5);
     assert_int_equal(node(plan, 1)->direction, PLAN_TOO_LOW);
