@@ -52,7 +52,6 @@ static const struct action actions[] = {
     {"table.why", "why", "why", "where this number comes from: the query, its age, its cost", HAZARD_LOOK, 0},
     {"table.copy", "copy", "copy", "copy the row to the terminal's clipboard", HAZARD_LOOK, NEED_ROW},
     {"table.export", "export", "export", "write the rows to a file as CSV or JSON", HAZARD_LOOK, 0},
-    {"table.tenant", "tenant", NULL, "the tenant of this row", HAZARD_LOOK, NEED_ROW},
 
     {"text.down", NULL, NULL, "a line on", HAZARD_LOOK, 0},
     {"text.up", NULL, NULL, "a line back", HAZARD_LOOK, 0},

@@ -84,8 +84,8 @@ enum table_want {
     TABLE_WANTS_EXPORT, /* write table_shown 0 .. n-1 */
 };
 
-/* Does an action of the context table (keymaps/general_actions.h). table.enter, table.pause, table.why and
- * table.tenant are the panel's: ignored. */
+/* Does an action of the context table (keymaps/general_actions.h). table.enter, table.pause and table.why
+ * are the panel's: ignored. */
 enum table_want table_act(struct table *table, const char *action_id);
 /* A click: selects the row there, as drawn last. False when there is none. Coordinates of the screen. */
 bool table_click(struct table *table, int row, int column);

@@ -213,7 +213,6 @@ static void test_default_keys(void **state)
         {"e", "table.export"},
         {"p", "table.pause"},
         {"w", "table.why"},
-        {"t", "table.tenant"},
         {"C-c", "global.cancel"},
         {"C-l", "global.redraw"},
         {"C-z", "global.suspend"},
