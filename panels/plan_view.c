@@ -322,6 +322,20 @@ static void push_detail(struct plan_layer *self)
     console_push_page(self->layer.app->console, node->node_type, page);
 }
 
+/* The same statement in the same schema, after the dialog: measuring never starts by a key alone. */
+static void measure(struct plan_layer *self)
+{
+    const struct explain_request *asked = &self->request->explain;
+    struct plan_subject subject = {.server = self->request->server,
+                                   .sql = asked->sql,
+                                   .database = asked->database,
+                                   .search_path = asked->search_path,
+                                   .truncated = asked->truncated};
+    struct error error = {0};
+    if (!plan_view_open(self->layer.app, &subject, true, &error))
+        console_say_error(self->layer.app->console, &error);
+}
+
 static bool act(struct layer *layer, const char *action)
 {
     struct plan_layer *self = (struct plan_layer *)layer;
@@ -340,7 +354,12 @@ static bool act(struct layer *layer, const char *action)
             table_select(layer->table, self->rows[self->worst - 1].id);
         return true;
     }
-    if (strcmp(action, "plan.again") == 0 || strcmp(action, "global.refresh") == 0) {
+    bool refresh = strcmp(action, "global.refresh") == 0;
+    if (strcmp(action, "plan.measure") == 0 || (refresh && self->request->explain.measure)) {
+        measure(self);
+        return true;
+    }
+    if (refresh) {
         struct plan_request *request = talloc_steal(NULL, self->request);
         struct app *app = layer->app;
         self->request = NULL;

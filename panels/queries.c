@@ -330,6 +330,7 @@ static const struct action actions[] = {
     {"queries.measure", "measure", "measure",
      "EXPLAIN ANALYZE: runs the statement in a sandbox, after a dialog", HAZARD_MEASURE,
      NEED_ROW | NEED_READ},
+    {"plan.measure", NULL, "measure", "the same with EXPLAIN ANALYZE, after a dialog", HAZARD_MEASURE, 0},
     {"queries.end", "end", "end …",
      "cancel or end this session, the marked, those behind it, or all that the filter shows", HAZARD_DESTROY,
      NEED_ROW | NEED_ACT},
