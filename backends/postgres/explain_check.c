@@ -127,14 +127,14 @@ static void make_parameters(struct check_run *run)
 
 /* ---- the check ---- */
 
-enum { CHECK_VERDICT, CHECK_PROPOSALS, CHECK_COUNT };
+enum { CHECK_NO_JIT, CHECK_VERDICT, CHECK_PROPOSALS, CHECK_COUNT };
 
 static void check_rows(void *data, int index, const struct pg_rows *rows)
 {
     struct check_run *run = data;
     if (index == CHECK_PROPOSALS)
         take_proposals(run, rows);
-    else if (run->check.refusal.kind == ERROR_NONE)
+    else if (index == CHECK_VERDICT && run->check.refusal.kind == ERROR_NONE)
         plain_read_verdict(rows, &run->check.refusal);
 }
 
@@ -162,6 +162,8 @@ static void check_opened(void *data, const struct error *error)
     run->check.refusal = session->statement->refusal;
     make_parameters(run);
     const struct pg_statement statements[CHECK_COUNT] = {
+        /* Compiling the question took seconds, answering it milliseconds. */
+        [CHECK_NO_JIT] = {.sql = "SET LOCAL jit = off"},
         [CHECK_VERDICT] = {.sql = plain_read_sql,
                            .parameter_count = 1,
                            .parameters = {plain_statement_names(run, session->statement, ~0u)}},
