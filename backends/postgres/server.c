@@ -21,7 +21,9 @@
     " set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, MDY', false),"                     \
     " set_config('search_path', 'pg_catalog, pg_temp', false), set_config('jit', 'off', false),"             \
     " set_config('max_parallel_workers_per_gather', '0', false),"                                            \
-    " set_config('idle_in_transaction_session_timeout', '30s', false)"
+    " set_config('idle_in_transaction_session_timeout', '30s', false),"                                      \
+    " set_config('client_encoding', CASE current_setting('server_encoding') WHEN 'SQL_ASCII'"                \
+    " THEN 'SQL_ASCII' ELSE 'UTF8' END, false)"
 
 static void tell(struct pg_server *server)
 {

@@ -74,6 +74,7 @@ struct stage *stage_new(const char *const options[])
                "CREATE TABLE invoice (id int PRIMARY KEY, paid bool);"
                "INSERT INTO invoice SELECT g, g % 2 = 0 FROM generate_series(1, 1000) g;"
                "ALTER TABLE invoice OWNER TO app_user");
+    cluster_do(s->cluster, "CHECKPOINT"); /* survives a SIGKILL, although nothing is flushed at commit */
     s->watch = login(s, "sb_watch");
     s->read = login(s, "sb_read");
     s->act = login(s, "sb_act");
