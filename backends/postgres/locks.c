@@ -25,6 +25,7 @@ struct point {
     int *waiters; /* points that wait for it, in the order in which they go */
     size_t waiter_count;
     double waited_s;
+    int last_waiter; /* whose edge to it was added last, counted from 1 */
     bool placed;
     int root, depth;
     uint64_t *behind; /* set of points */
@@ -36,7 +37,9 @@ struct graph {
     size_t count, session_count, room;
     int *order; /* points as they are drawn */
     size_t placed;
-    size_t words; /* of a set */
+    size_t words;                  /* of a set */
+    const struct lock_fact **held; /* what is granted, by pid */
+    size_t held_count;
 };
 
 bool locks_conflict(const char *held, const char *wanted)
@@ -120,14 +123,13 @@ static void add_sessions(struct graph *g)
     }
 }
 
+/* All edges of one waiter are added before those of the next. */
 static void add_edge(struct graph *g, int waiter, int blocker)
 {
     struct point *point = &g->points[waiter];
-    for (size_t i = 0; i < point->blocker_count; i++)
-        if (point->blockers[i] == blocker)
-            return;
-    if (blocker == waiter)
+    if (blocker == waiter || g->points[blocker].last_waiter == waiter + 1)
         return;
+    g->points[blocker].last_waiter = waiter + 1;
     if (!(point->blocker_count & (point->blocker_count + 1)))
         point->blockers = talloc_realloc(g, point->blockers, int, 2 * point->blocker_count + 2);
     point->blockers[point->blocker_count++] = blocker;
@@ -328,19 +330,50 @@ static void sort_trees(struct graph *g)
 
 /* ---- nodes ---- */
 
-/* What the point holds of what those directly behind it want; the first of them decides. */
-static const struct lock_fact *held_by(const struct graph *g, const struct point *point)
+static int compare_holders(const void *a, const void *b)
+{
+    const struct lock_fact *left = *(const struct lock_fact *const *)a;
+    const struct lock_fact *right = *(const struct lock_fact *const *)b;
+    if (left->pid != right->pid)
+        return left->pid > right->pid ? 1 : -1;
+    return (left > right) - (left < right);
+}
+
+static void sort_held(struct graph *g)
 {
     const struct locks_facts *facts = g->facts;
+    g->held = talloc_array(g, const struct lock_fact *, facts->lock_count + 1);
+    for (size_t i = 0; i < facts->lock_count; i++)
+        if (facts->locks[i].granted)
+            g->held[g->held_count++] = &facts->locks[i];
+    qsort(g->held, g->held_count, sizeof *g->held, compare_holders);
+}
+
+/* The first lock of a pid; held_count when it holds none. */
+static size_t first_held(const struct graph *g, int pid)
+{
+    size_t low = 0, high = g->held_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (g->held[middle]->pid < pid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* What the point holds of what those directly behind it want; the first of them decides. Only its own locks
+ * are gone through: hundreds of sessions may queue for one row, each blocked by all before it. */
+static const struct lock_fact *held_by(const struct graph *g, const struct point *point)
+{
+    size_t first = first_held(g, point->pid);
     for (size_t i = 0; i < point->waiter_count; i++) {
         const struct lock_fact *wants = g->points[point->waiters[i]].wants;
-        for (size_t j = 0; wants && j < facts->lock_count; j++) {
-            const struct lock_fact *lock = &facts->locks[j];
-            if (!lock->granted || strcmp(lock->key, wants->key) != 0 ||
-                !locks_conflict(lock->mode, wants->mode))
-                continue;
-            if (point->kind == LOCK_SESSION ? lock->pid == point->pid
-                                            : !lock->pid && owner_of(facts, lock) == point->prepared)
+        for (size_t j = first; wants && j < g->held_count && g->held[j]->pid == point->pid; j++) {
+            const struct lock_fact *lock = g->held[j];
+            if (strcmp(lock->key, wants->key) == 0 && locks_conflict(lock->mode, wants->mode) &&
+                (point->kind == LOCK_SESSION || owner_of(g->facts, lock) == point->prepared))
                 return lock;
         }
     }
@@ -391,6 +424,7 @@ struct locks_snapshot *locks_build(struct locks_facts *facts, const char *server
     if (!g)
         abort();
     g->facts = facts;
+    sort_held(g);
     add_sessions(g);
     add_edges(g);
     add_waiters(g);

@@ -6,6 +6,7 @@
 
 #include "backends/postgres/locks_internal.h"
 #include "backends/postgres/session_change.h"
+#include "core/clock.h"
 #include "tests/unit/unit.h"
 
 enum { MOST = 16 };
@@ -100,6 +101,35 @@ static void test_two_trees_the_worse_first(void **state)
     }
     assert_string_equal(snapshot->nodes[4].holds, "Exclusive public.t");
     assert_null(snapshot->nodes[0].holds);
+    snapshot_release(snapshot);
+}
+
+/* Hundreds of sessions that queue for one row: each is blocked by all before it. */
+static void test_a_long_queue_takes_little_time(void **state)
+{
+    (void)state;
+    enum { QUEUE = 400 };
+    struct locks_facts *facts = talloc_zero(NULL, struct locks_facts);
+    facts->activity = SNAPSHOT_NEW(struct activity_snapshot);
+    facts->activity->sessions = talloc_zero_array(facts->activity, struct session, QUEUE);
+    facts->locks = talloc_zero_array(facts, struct lock_fact, 2 * QUEUE);
+    for (int i = 0; i < QUEUE; i++) {
+        session(facts, 1000 + i, i, -1, -1);
+        struct session *s = &facts->activity->sessions[i];
+        s->blocked_by = talloc_array(facts->activity, int64_t, QUEUE);
+        for (int j = 0; j < i; j++)
+            s->blocked_by[s->blocked_by_count++] = 1000 + j;
+        granted(facts, 1000 + i, "9/9", "Exclusive", i ? 1 : 0);
+    }
+    double begun = clock_monotonic();
+    struct locks_snapshot *snapshot = build(facts);
+    double took = clock_monotonic() - begun;
+    assert_int_equal(snapshot->count, QUEUE);
+    assert_int_equal(snapshot->nodes[0].behind, QUEUE - 1);
+    assert_string_equal(snapshot->nodes[0].holds, "Exclusive public.t");
+    assert_null(snapshot->nodes[1].holds);
+    if (took > 1)
+        fail_msg("a queue of %d took %.1f s", QUEUE, took);
     snapshot_release(snapshot);
 }
 
@@ -243,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nobody_waits),
         cmocka_unit_test(test_two_trees_the_worse_first),
+        cmocka_unit_test(test_a_long_queue_takes_little_time),
         cmocka_unit_test(test_two_blockers_count_once),
         cmocka_unit_test(test_circle),
         cmocka_unit_test(test_prepared_transactions),
