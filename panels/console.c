@@ -20,6 +20,7 @@ void console_push(struct console *console, struct layer *layer)
     layer->app = console->app;
     layer->below = console->top;
     console->top = layer;
+    console->place++;
     console->pending_count = 0;
     console->dirty = true;
 }
@@ -27,6 +28,7 @@ void console_push(struct console *console, struct layer *layer)
 void console_pop(struct console *console)
 {
     struct layer *layer = console->top;
+    console->place++;
     if (layer == console->base)
         return;
     console->top = layer->below;
@@ -35,6 +37,16 @@ void console_pop(struct console *console)
     talloc_free(layer);
     console->pending_count = 0;
     console->dirty = true;
+}
+
+bool console_is_on_top(const struct console *console, const struct layer *layer)
+{
+    return console->top == layer;
+}
+
+unsigned console_place(const struct console *console)
+{
+    return console->place;
 }
 
 struct page_layer {
@@ -118,6 +130,7 @@ const struct view *console_view(const struct console *console)
 void console_show_view(struct console *console, const char *view_id)
 {
     const struct view *view = panel_view(console->panel, view_id);
+    console->place++;
     while (console->top != console->base)
         console_pop(console);
     if (view)
@@ -236,6 +249,7 @@ static void show_panel(struct console *console, int number)
             while (console->top != console->base)
                 console_pop(console);
             struct layer *old = console->base;
+            console->place++;
             console->panel = panel_registry[i];
             console->top = NULL;
             console->base = view_layer_new(console, console->panel);
@@ -323,7 +337,12 @@ static bool do_table(struct console *console, const char *action, const char *ar
         copy_rows(console, table);
         return true;
     case TABLE_WANTS_EXPORT:
-        console_open_export(console);
+        if (console->top == console->base)
+            console_open_export(console);
+        else
+            console_say(
+                console, SEVERITY_WARNING,
+                "only the tables of a panel can be exported · signalbox explain prints a plan as JSON");
         return true;
     }
     return false;
@@ -420,6 +439,7 @@ static void on_gone(void *data)
 void console_ask(struct console *console, const struct prompt_options *options)
 {
     prompt_open(console->prompt, options);
+    console->place++;
     console->dirty = true;
 }
 

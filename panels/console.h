@@ -75,6 +75,13 @@ void console_push(struct console *console, struct layer *layer);
 /* Frees the topmost layer. */
 void console_pop(struct console *console);
 
+bool console_is_on_top(const struct console *console, const struct layer *layer);
+
+/* Where the user is: the number changes when something is laid on top or taken away, when a view is chosen, a
+ * prompt opened, and at Esc. What was asked for in the background opens nothing when its answer finds the
+ * user elsewhere. */
+unsigned console_place(const struct console *console);
+
 /* Leaves the screen, runs the program in the terminal, comes back. `environment`: extra "NAME=VALUE", NULL at
  * the end; may be NULL. */
 void console_run_program(struct console *console, const char *const argv[], const char *const environment[]);

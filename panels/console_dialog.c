@@ -92,6 +92,7 @@ static void dialog_result(struct console *console, struct dialog_layer *self, en
     case DIALOG_ACCEPT:
         /* What follows may open the next layer: take this one off first. */
         console->top = self->layer.below;
+        console->place++;
         if (result == DIALOG_ACCEPT)
             self->accepted(self);
         else if (self->left)

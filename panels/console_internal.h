@@ -21,6 +21,7 @@ struct console {
     const struct panel_ops *panel;
     struct layer *top; /* the view lies at the bottom and is always there */
     struct layer *base;
+    unsigned place; /* see console_place */
     keycode pending[KEY_SEQUENCE_MAX];
     size_t pending_count;
     char message[1024];

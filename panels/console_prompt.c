@@ -247,8 +247,9 @@ void console_choose_server(struct console *console, const char *name)
         if (pg_server_state(app->servers[i]) == CONNECTION_DOWN)
             error_format(pg_server_error(app->servers[i]), error, sizeof error);
         const char *version = pg_server_version_text(app->servers[i]);
-        lines[i + 1].text = talloc_asprintf(lines, "%s  %s%s%s", pg_server_name(app->servers[i]),
-                                            version ? "PostgreSQL " : "", version ? version : "", error);
+        lines[i + 1].text = talloc_asprintf(lines, "%s%s%s%s%s", pg_server_name(app->servers[i]),
+                                            version ? "  PostgreSQL " : "", version ? version : "",
+                                            error[0] ? "  " : "", error);
     }
     console_choose(console, "Which server?", lines, app->server_count + 1, server_chosen, NULL);
     talloc_free(lines);

@@ -50,9 +50,25 @@ static struct plan_request *request_copy(const struct plan_request *from)
 struct schema_choice {
     struct app *app;
     struct plan_request *request;
+    unsigned place; /* of the user when it was asked */
     char **names;
     bool replaces; /* the plan that failed is on top: it goes */
 };
+
+static struct schema_choice *schema_choice_new(struct app *app, struct plan_request *request)
+{
+    struct schema_choice *choice = talloc_zero(NULL, struct schema_choice);
+    choice->app = app;
+    choice->place = console_place(app->console);
+    choice->request = talloc_steal(choice, request);
+    return choice;
+}
+
+/* Nothing opens under the fingers of somebody who went on to something else. */
+static bool has_gone_on(const struct schema_choice *choice)
+{
+    return console_place(choice->app->console) != choice->place;
+}
 
 static void check_request(struct app *app, struct plan_request *request);
 
@@ -82,6 +98,10 @@ static void schemas_found(void *data, const struct explain_schema *schemas, size
 {
     struct schema_choice *choice = data;
     struct app *app = choice->app;
+    if (has_gone_on(choice)) {
+        talloc_free(choice);
+        return;
+    }
     if (error || !count) {
         if (error)
             console_say_error(app->console, error);
@@ -107,10 +127,8 @@ static void schemas_found(void *data, const struct explain_schema *schemas, size
 
 static void offer_schemas(struct app *app, const struct plan_request *failed, bool replaces)
 {
-    struct schema_choice *choice = talloc_zero(NULL, struct schema_choice);
-    choice->app = app;
+    struct schema_choice *choice = schema_choice_new(app, request_copy(failed));
     choice->replaces = replaces;
-    choice->request = talloc_steal(choice, request_copy(failed));
     choice->request->schemas_offered = true;
     explain_schemas(app->loop, failed->server, &choice->request->explain, schemas_found, choice);
 }
@@ -171,6 +189,10 @@ static void check_done(void *data, const struct explain_check *check, const stru
 {
     struct schema_choice *waiting = data;
     struct app *app = waiting->app;
+    if (has_gone_on(waiting)) {
+        talloc_free(waiting);
+        return;
+    }
     struct plan_request *request = talloc_steal(NULL, waiting->request);
     talloc_free(waiting);
     if (!check) {
@@ -205,9 +227,7 @@ static void check_done(void *data, const struct explain_check *check, const stru
 
 static void check_request(struct app *app, struct plan_request *request)
 {
-    struct schema_choice *waiting = talloc_zero(NULL, struct schema_choice);
-    waiting->app = app;
-    waiting->request = talloc_steal(waiting, request);
+    struct schema_choice *waiting = schema_choice_new(app, request);
     console_say(app->console, SEVERITY_NONE, "checking that the statement only reads …");
     explain_check(app->loop, request->server, &request->explain, check_done, waiting);
 }

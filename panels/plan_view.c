@@ -174,7 +174,7 @@ static void changed(void *data, struct explain *explain)
     self->explain = explain;
     if (explain_phase(explain) == EXPLAIN_DONE && !self->plan)
         show_plan(self);
-    if (explain_phase(explain) == EXPLAIN_FAILED)
+    if (explain_phase(explain) == EXPLAIN_FAILED && console_is_on_top(self->layer.app->console, &self->layer))
         plan_dialog_failed(self->layer.app, self->request, explain_error(explain));
     self->layer.app->changed(self->layer.app);
 }
