@@ -168,7 +168,7 @@ static void put_member(struct writer *writer, const char *name, const char *text
 }
 
 /* Writes *** over [from, to). Returns where the text behind it is now. */
-static char *blot(char **text, char *from, const char *to)
+static char *blot(char **text, const char *from, const char *to)
 {
     size_t start = (size_t)(from - *text);
     char *masked = must(talloc_asprintf(NULL, "%.*s***%s", (int)start, *text, to));

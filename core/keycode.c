@@ -2,6 +2,7 @@
 #include "core/keycode.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
 #include <wctype.h>
@@ -65,11 +66,11 @@ static keycode parse_name(const char *text)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcasecmp(names[i].name, text) == 0)
             return names[i].key;
-    int number = 0, length = 0;
-    if ((text[0] == 'F' || text[0] == 'f') && text[1] >= '1' && text[1] <= '9' &&
-        sscanf(text + 1, "%2d%n", &number, &length) == 1 && !text[1 + length] && number <= 12)
-        return KEYCODE_F0 + number;
-    return 0;
+    if ((text[0] != 'F' && text[0] != 'f') || text[1] < '1' || text[1] > '9')
+        return 0;
+    char *end;
+    long number = strtol(text + 1, &end, 10);
+    return !*end && number <= 12 ? KEYCODE_F0 + (keycode)number : 0;
 }
 
 keycode key_from_control(unsigned char byte)

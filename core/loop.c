@@ -160,22 +160,22 @@ static void start_worker(struct crew *crew, enum work_kind kind)
 }
 
 void loop_work(struct loop *loop, enum work_kind kind, void (*work)(void *job), void (*done)(void *job),
-               void *data)
+               void *job)
 {
-    loop_work_or_drop(loop, kind, work, done, NULL, data);
+    loop_work_or_drop(loop, kind, work, done, NULL, job);
 }
 
 void loop_work_or_drop(struct loop *loop, enum work_kind kind, void (*work)(void *job),
-                       void (*done)(void *job), void (*drop)(void *job), void *data)
+                       void (*done)(void *job), void (*drop)(void *job), void *job)
 {
     struct crew *crew = loop->crew;
     struct pool *pool = &crew->pools[kind];
-    struct job *job = malloc(sizeof *job);
-    if (!job)
+    struct job *queued = malloc(sizeof *queued);
+    if (!queued)
         abort();
-    *job = (struct job){.kind = kind, .work = work, .done = done, .drop = drop, .data = data};
+    *queued = (struct job){.kind = kind, .work = work, .done = done, .drop = drop, .data = job};
     pthread_mutex_lock(&crew->lock);
-    queue_push(&pool->waiting, job);
+    queue_push(&pool->waiting, queued);
     pool->pending++;
     if (pool->pending > pool->idle && pool->count < pool_sizes[kind])
         start_worker(crew, kind);

@@ -47,7 +47,7 @@ struct state {
 
 static void emit(struct masker *masker, const char *bytes, size_t length)
 {
-    if (masker->used + length + 1 > masker->room) {
+    if (!masker->out || masker->used + length + 1 > masker->room) {
         masker->room = 2 * (masker->used + length + 1);
         masker->out = talloc_realloc_size(masker->context, masker->out, masker->room);
         if (!masker->out)

@@ -397,7 +397,9 @@ static void refresh_sources(struct batch *batch)
 static const struct view *find_view(const struct panel_ops *panel, const char *name)
 {
     struct error error;
-    const struct view *view = name ? panel_view(panel, name) : panel->views[0];
+    if (!name)
+        return panel->views[0];
+    const struct view *view = panel_view(panel, name);
     if (view)
         return view;
     char names[256] = "";

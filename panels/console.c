@@ -293,7 +293,7 @@ static bool do_global(struct console *console, const char *name, const char *arg
     else if (strcmp(name, "lock") == 0)
         access_lock(console->app->access, argument);
     else if (strncmp(name, "panel-", 6) == 0)
-        show_panel(console, atoi(name + 6));
+        show_panel(console, (int)strtol(name + 6, NULL, 10));
     else if (strcmp(name, "cancel") == 0)
         console_say(console, SEVERITY_NONE, "nothing of ours runs · q closes, :q leaves signalbox");
     else

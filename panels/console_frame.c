@@ -91,8 +91,10 @@ static void draw_path(struct console *console, int row)
     const char *parts[16];
     const struct layer *layers[12];
     size_t depth = 0, count = 0;
-    for (struct layer *layer = console->top; layer && depth < 12; layer = layer->below)
+    const struct layer *layer = console->top;
+    do
         layers[depth++] = layer;
+    while ((layer = layer->below) && depth < 12);
     parts[count++] = console->panel->title;
     while (depth--)
         if (layers[depth]->ops->crumb)

@@ -185,7 +185,7 @@ const struct command *options_parse(struct options *options, int argc, char *arg
                                     enum options_answer *answer, struct error *error)
 {
     const struct command *command = &commands[0];
-    const struct option_spec *seen[64];
+    const struct option_spec *seen[64] = {NULL};
     size_t seen_count = 0;
     bool only_arguments = false;
     memset(options, 0, sizeof *options);
@@ -213,6 +213,7 @@ const struct command *options_parse(struct options *options, int argc, char *arg
         }
     }
     for (size_t i = 0; i < seen_count && *answer == OPTIONS_RUN; i++)
+        /* parse_option has set it. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
         if (!command_takes(command, seen[i]->name)) {
             error_set(error, ERROR_USAGE, "command line", seen[i]->name,
                       "signalbox --help says which options it takes.", "not an option of %s",

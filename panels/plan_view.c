@@ -391,7 +391,8 @@ void plan_view_run(struct app *app, struct plan_request *request)
     self->layer.ops = &ops;
     self->layer.app = app;
     self->request = talloc_steal(self, request);
-    text_cut(cut, sizeof cut, safe_line(sql, sizeof sql, request->sql) ? sql : sql, 30);
+    safe_line(sql, sizeof sql, request->sql);
+    text_cut(cut, sizeof cut, sql, 30);
     self->crumb = talloc_asprintf(self, "%s › %s", cut, request->explain.measure ? "measured" : "plan");
     console_push(app->console, &self->layer);
     self->explain = explain_new(app->loop, request->server, app->audit, &request->explain, changed, self);

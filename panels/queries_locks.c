@@ -65,7 +65,7 @@ static struct value value_of_holds(const void *row)
 static struct value value_of_state(const void *row)
 {
     const struct lock_node *node = NODE(row);
-    struct value value = value_text("?");
+    struct value value;
     switch (node->kind) {
     case LOCK_SESSION:
         if (!isnan(node->waited_s))

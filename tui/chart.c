@@ -214,8 +214,10 @@ static void draw_times(const struct chart *chart, struct screen *screen, int row
 {
     double per_column = (chart->to - chart->from) / columns;
     double step = nice_seconds(per_column * LABEL_GAP);
-    for (double at = ceil(chart->from / step) * step; at <= chart->to; at += step) {
+    double first = ceil(chart->from / step) * step;
+    for (int i = 0; first + i * step <= chart->to; i++) {
         char text[48];
+        double at = first + i * step;
         int column = (int)((at - chart->from) / per_column);
         clock_time_of_day(text, sizeof text, at);
         text[step < 60 ? 8 : 5] = '\0'; /* 14:05:10 or 14:05; the zone is in the header */

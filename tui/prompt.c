@@ -406,13 +406,13 @@ static int candidate_rows(const struct prompt *prompt, int columns, int *cells, 
 
 int prompt_rows(const struct prompt *prompt, int columns)
 {
-    int cells, across;
+    int cells = 0, across = 0;
     return prompt_is_open(prompt) ? 1 + candidate_rows(prompt, columns, &cells, &across) : 0;
 }
 
 static void draw_candidates(const struct prompt *prompt, struct screen *screen, int bottom)
 {
-    int cells, across, columns = screen_columns(screen);
+    int cells = 0, across = 0, columns = screen_columns(screen);
     int rows = candidate_rows(prompt, columns, &cells, &across);
     for (int i = 0; i < rows * across && i < (int)prompt->candidate_count; i++) {
         int row = bottom - rows + 1 + i / across, column = 2 + i % across * cells;

@@ -59,8 +59,8 @@ static double effective_timeout(PGconn *conn, double fallback, bool *tls_disable
     int hosts = 1;
     PQconninfoOption *options = PQconninfo(conn);
     for (PQconninfoOption *o = options; o && o->keyword; o++) {
-        if (strcmp(o->keyword, "connect_timeout") == 0 && o->val && atoi(o->val) > 0)
-            seconds = atoi(o->val);
+        if (strcmp(o->keyword, "connect_timeout") == 0 && o->val && strtol(o->val, NULL, 10) > 0)
+            seconds = (double)strtol(o->val, NULL, 10);
         if (strcmp(o->keyword, "sslmode") == 0 && o->val)
             *tls_disabled = strcmp(o->val, "disable") == 0;
         if (strcmp(o->keyword, "host") == 0 && o->val)

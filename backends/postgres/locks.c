@@ -396,7 +396,7 @@ static void fill_node(struct lock_node *node, const struct graph *g, int at, int
         .holds = holds ? talloc_asprintf(context, "%s %s", holds->mode, holds->on) : NULL,
         .advisory = holds && strcmp(holds->type, "advisory") == 0,
         .behind = size_behind(g, at),
-        .prepared_s = point->prepared ? point->prepared->age_s : NAN,
+        .prepared_s = point->kind == LOCK_PREPARED ? point->prepared->age_s : NAN,
         .session = point->session,
         .snapshot = node->snapshot,
     };

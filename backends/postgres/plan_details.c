@@ -16,7 +16,7 @@ struct details {
 static void add(const void *context, struct details *details, const char *label, const char *text)
 {
     size_t room = talloc_array_length(details->list);
-    if (details->count == room)
+    if (!details->list || details->count == room)
         details->list =
             plan_must(talloc_realloc(context, details->list, struct plan_detail, room ? room * 2 : 16));
     details->list[details->count++] =

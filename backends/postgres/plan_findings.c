@@ -64,7 +64,7 @@ static void found(struct findings *findings, enum plan_finding_kind kind, int no
         talloc_free(todo);
         return;
     }
-    if (findings->count == room)
+    if (!findings->list || findings->count == room)
         findings->list = plan_must(
             talloc_realloc(findings->context, findings->list, struct plan_finding, room ? room * 2 : 8));
     finding.text = talloc_steal(findings->list, text);

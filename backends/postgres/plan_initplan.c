@@ -131,13 +131,13 @@ static bool inner_first(const struct plan_build *build, int node)
 {
     const char *type = build->nodes[node].raw_type;
     int outer = child_of(build, node, PLAN_OUTER), inner = child_of(build, node, PLAN_INNER);
-    if (strcmp(type, "Hash Join") || outer == PLAN_NONE || inner == PLAN_NONE)
+    if (strcmp(type, "Hash Join") != 0 || outer == PLAN_NONE || inner == PLAN_NONE)
         return false;
     struct json_object *join = plan_member(build->work[node].json, "Join Type");
     const char *name = json_object_is_type(join, json_type_string) ? json_object_get_string(join) : "";
     if (build->nodes[inner].parallel_aware || !strncmp(name, "Right", 5) || !strcmp(name, "Full"))
         return true;
-    return strcmp(name, "Left") && strcmp(name, "Anti") &&
+    return strcmp(name, "Left") != 0 && strcmp(name, "Anti") != 0 &&
            !(build->nodes[outer].startup_cost < build->nodes[inner].total_cost);
 }
 

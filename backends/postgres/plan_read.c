@@ -357,7 +357,7 @@ static int add_node(struct plan_build *build, struct json_object *json, int pare
 {
     int i = build->count++;
     size_t room = talloc_array_length(build->nodes);
-    if ((size_t)i >= room) {
+    if (!build->nodes || !build->work || (size_t)i >= room) {
         room = room ? room * 2 : 32;
         build->nodes = plan_must(talloc_realloc(build->plan, build->nodes, struct plan_node, room));
         build->work = plan_must(talloc_realloc(build->plan, build->work, struct plan_work, room));
@@ -371,6 +371,7 @@ static int add_node(struct plan_build *build, struct json_object *json, int pare
     *work = (struct plan_work){.json = json, .first_child = PLAN_NONE, .next_sibling = PLAN_NONE};
     work->separate = node->relationship == PLAN_INITPLAN || node->relationship == PLAN_CTE;
     read_names(build, i);
+    /* read_names sets the type. NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
     work->gathers = !strcmp(node->raw_type, "Gather") || !strcmp(node->raw_type, "Gather Merge");
     read_measures(build, i);
     read_counters(node, json);
@@ -451,6 +452,7 @@ static void read_statement(struct plan *plan, struct json_object *statement)
 static void compute(struct plan_build *build)
 {
     struct plan *plan = build->plan;
+    /* A plan has a node at least. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
     plan->has_actual = !isnan(build->nodes[0].loops);
     plan->has_timing = plan->has_actual && !isnan(build->nodes[0].total_ms);
     plan->total_ms = NAN;

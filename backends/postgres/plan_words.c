@@ -33,12 +33,12 @@ static const char *plain_name(const void *context, struct json_object *json, con
             talloc_asprintf(context, "%sSetOp %s", hashed ? "Hash" : "", pick(context, json, "Command")));
     if (!strcmp(type, "ModifyTable"))
         return *operation ? operation : type;
-    if (!strcmp(type, "Foreign Scan") && *operation && strcmp(operation, "Select"))
+    if (!strcmp(type, "Foreign Scan") && *operation && strcmp(operation, "Select") != 0)
         return plan_must(talloc_asprintf(context, "Foreign %s", operation));
     if (!strcmp(type, "Custom Scan"))
         return plan_must(
             talloc_asprintf(context, "Custom Scan (%s)", pick(context, json, "Custom Plan Provider")));
-    if (*join && strcmp(join, "Inner")) {
+    if (*join && strcmp(join, "Inner") != 0) {
         size_t length = strlen(type), word = length > 5 && !strcmp(type + length - 5, " Join") ? 5 : 0;
         return plan_must(talloc_asprintf(context, "%.*s %s Join", (int)(length - word), type, join));
     }
@@ -66,7 +66,7 @@ static char *target_words(const void *context, const struct plan_node *node, str
         name = plan_text(context, json, keys[i]);
     if (!name)
         return node->alias ? plan_must(talloc_strdup(context, node->alias)) : NULL;
-    bool alias = node->alias && strcmp(node->alias, name);
+    bool alias = node->alias && strcmp(node->alias, name) != 0;
     return plan_must(talloc_asprintf(context, "%s%s%s", name, alias ? " " : "", alias ? node->alias : ""));
 }
 

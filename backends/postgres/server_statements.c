@@ -169,7 +169,6 @@ static void extension_rows(void *data, int index, const struct pg_rows *rows, co
     struct feed_run *run = data;
     struct pg_server *server = run->server;
     char where[160], why[160];
-    int major = 0, minor = 0;
     (void)index;
     if (error) {
         run->error = *error;
@@ -185,10 +184,12 @@ static void extension_rows(void *data, int index, const struct pg_rows *rows, co
                   "%s", why);
         return;
     }
-    sscanf(pg_rows_text(rows, 0, 1), "%d.%d", &major, &minor);
+    char *dot;
+    long major = strtol(pg_rows_text(rows, 0, 1), &dot, 10),
+         minor = *dot == '.' ? strtol(dot + 1, NULL, 10) : 0;
     server_forget_extension(server);
     server->statements.schema = talloc_strdup(server, pg_rows_text(rows, 0, 0));
-    server->statements.version = major * 100 + minor;
+    server->statements.version = (int)(major * 100 + minor);
 }
 
 static void extension_done(void *data, const struct error *error)

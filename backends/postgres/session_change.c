@@ -78,7 +78,7 @@ static char **behind_all(const void *context, const struct locks_snapshot *locks
     *count = 0;
     if (!marked || !behind)
         abort();
-    for (size_t i = 0; i < id_count; i++) {
+    for (size_t i = 0; locks && i < id_count; i++) {
         const struct lock_node *node = locks_find(locks, ids[i]);
         if (node)
             marked[node - locks->nodes] = true;
@@ -191,7 +191,7 @@ static bool choose_many(struct choice *choice, const void *context, struct pg_se
 {
     for (size_t i = 0; i < count; i++) {
         const struct session *session = resolve(server, ids[i]);
-        int pid = session ? session->pid : atoi(ids[i]);
+        int pid = session ? session->pid : (int)strtol(ids[i], NULL, 10);
         const char *reason = session ? reason_to_leave(session) : "gone";
         if (session && !reason && !session->backend_start)
             reason = "not visible to the role `watch`";

@@ -9,6 +9,8 @@
 #include "backends/environment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+/* A name that the sanitizers look for.
+ * NOLINTNEXTLINE(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp) */
 const char *__lsan_default_suppressions(void);
 
 /* libfyaml 0.7.12 loses a kilobyte on some broken quoted keys (found by this program): once at a start, it

@@ -386,7 +386,7 @@ static void test_free_at_any_stage(void **state)
             feed_want(pg_server_feed(w.server, i), true);
         if (stage % 3 == 0)
             pg_server_unlock(w.server);
-        watcher_run(&w, stage / 2 * 0.002);
+        watcher_run(&w, (stage - stage % 2) * 0.001);
         if (stage % 2) { /* the loop right behind the server: workers are left to themselves */
             watcher_end(&w);
             continue;

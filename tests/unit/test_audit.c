@@ -24,6 +24,7 @@
 static atomic_bool disk_hangs;
 static atomic_int flushes;
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): glibc says fildes */
 int fdatasync(int file)
 {
     while (atomic_load(&disk_hangs))

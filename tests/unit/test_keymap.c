@@ -248,7 +248,8 @@ static void test_rules_of_every_map(void **state)
         const keycode esc = KEYCODE_ESC, interrupt = 'c' | KEYCODE_CTRL;
         for (size_t i = 0; i < 5; i++) {
             const char *action = keymap_find(map, &contexts[i], 1, &esc, 1, NULL);
-            assert_true(!action || (strcmp(action, "global.quit") && strcmp(action, "global.close")));
+            assert_true(!action ||
+                        (strcmp(action, "global.quit") != 0 && strcmp(action, "global.close") != 0));
             action = keymap_find(map, &contexts[i], 1, &interrupt, 1, NULL);
             assert_true(!action || strcmp(action, "global.cancel") == 0);
         }
