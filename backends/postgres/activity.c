@@ -71,6 +71,8 @@ const char *activity_sample_query(void)
            " AND backend_type = 'client backend' AND pid <> ALL ($1::int[])";
 }
 
+enum { ID_SIZE = 64 }; /* the start again, the pid and "@" */
+
 /* All texts of a snapshot lie in one block: one allocation instead of a thousand every two seconds. */
 struct block {
     char *at;
@@ -148,8 +150,8 @@ static void read_session(struct session *session, struct activity_snapshot *snap
     session->pid = (int)pg_rows_integer(rows, row, C_PID);
     session->backend_start = keep(block, pg_rows_text(rows, row, C_START));
     session->id = block->at;
-    block->at +=
-        1 + sprintf(block->at, session->backend_start ? "%d@%s" : "%d", session->pid, session->backend_start);
+    block->at += 1 + snprintf(block->at, ID_SIZE, session->backend_start ? "%d@%s" : "%d", session->pid,
+                              session->backend_start);
     session->backend_type = keep(block, pg_rows_text(rows, row, C_TYPE));
     session->state = keep(block, pg_rows_text(rows, row, C_STATE));
     session->wait_type = keep(block, pg_rows_text(rows, row, C_WAIT_TYPE));
@@ -178,7 +180,7 @@ struct activity_snapshot *activity_read(const struct pg_rows *rows, const char *
     snapshot->connection_limit = connection_limit;
     snapshot->count = (size_t)pg_rows_count(rows);
     snapshot->sessions = talloc_zero_array(snapshot, struct session, snapshot->count);
-    size_t ids = snapshot->count * 64; /* the start again, the pid and "@" */
+    size_t ids = snapshot->count * ID_SIZE;
     struct block block = {.at = talloc_size(snapshot, pg_rows_bytes(rows) + ids)};
     if (!snapshot->sessions || !block.at)
         abort();

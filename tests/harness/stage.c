@@ -164,9 +164,9 @@ struct terminal *stage_open_with(struct stage *s, int rows, int columns, const c
     const char *argv[STAGE_WORDS] = {SIGNALBOX_PROGRAM}, *variables[STAGE_WORDS] = {0};
     char *home = format("HOME=%s", s->home);
     variables[0] = home;
-    for (int i = 0; arguments[i] && i < STAGE_WORDS - 2; i++)
+    for (int i = 0; i < STAGE_WORDS - 2 && arguments[i]; i++)
         argv[i + 1] = arguments[i];
-    for (int i = 0; env && env[i] && i < STAGE_WORDS - 2; i++)
+    for (int i = 0; env && i < STAGE_WORDS - 2 && env[i]; i++)
         variables[i + 1] = env[i];
     struct terminal *t = terminal_start(argv, variables, rows, columns, term);
     free(home);
@@ -235,14 +235,14 @@ struct stage_run stage_command_with(struct stage *s, const char *const env[], co
     char *variables[STAGE_WORDS] = {0};
     int count = 0;
     struct stage_run run = {.status = -1};
-    for (int i = 0; arguments[i] && i < STAGE_WORDS - 6; i++)
+    for (int i = 0; i < STAGE_WORDS - 6 && arguments[i]; i++)
         argv[i + 5] = arguments[i];
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         count = count_env(variables, count, kept[i]);
     variables[count++] = format("HOME=%s", s->home);
     variables[count++] = format("LANG=C.UTF-8");
     variables[count++] = format("TZ=UTC");
-    for (int i = 0; env && env[i] && count < STAGE_WORDS - 1; i++)
+    for (int i = 0; env && count < STAGE_WORDS - 1 && env[i]; i++)
         variables[count++] = format("%s", env[i]);
     FILE *out = tmpfile(), *err = tmpfile();
     if (!out || !err)
