@@ -33,7 +33,7 @@ struct console {
     ev_timer dialog_wait;
     ev_signal terminate;
     struct change_watch *watch;
-    size_t sending; /* changes that are not finished */
+    size_t sending;           /* changes that are not finished */
     struct layer *being_made; /* a dialog that is not shown yet */
     char *filter_before;      /* what Esc in the filter prompt brings back */
 };
