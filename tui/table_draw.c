@@ -41,10 +41,13 @@ static int candidates(struct table *table, int *out)
     return kept;
 }
 
-/* The column that takes the rest wants a quarter of the screen: it is mostly what people read. */
+/* The column that takes the rest wants a quarter of the screen: it is mostly what people read. A tree grows
+ * to the right. */
 static int wanted_cells(const struct column *column, int columns)
 {
-    int rest = columns / 4 > REST_MIN ? columns / 4 : REST_MIN;
+    int rest = column->flags & COLUMN_TREE ? columns * 2 / 5 : columns / 4;
+    if (rest < REST_MIN)
+        rest = REST_MIN;
     return column->width > 0 ? column->width : rest;
 }
 
