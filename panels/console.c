@@ -364,7 +364,7 @@ void console_do(struct console *console, const char *action, const char *argumen
         return;
     }
     if (strncmp(action, "table.", 6) == 0 || strncmp(action, "text.", 5) == 0 ||
-        strncmp(action, "dialog.", 7) == 0) {
+        strncmp(action, "dialog.", 7) == 0 || !console->panel->act) {
         console_say(console, SEVERITY_NONE, "not possible here");
         return;
     }

@@ -72,7 +72,7 @@ struct panel_ops {
     size_t view_count;
     const struct action *actions;
     size_t action_count;
-    /* Does an action of the panel's table. False: not possible now; error says why. */
+    /* Does an action of the panel's table. False: not possible now; error says why. NULL: there are none. */
     bool (*act)(struct app *app, const char *action, struct error *error);
 };
 
