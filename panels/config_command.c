@@ -3,11 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <talloc.h>
+#include <unistd.h>
 
 #include "backends/environment.h"
+#include "core/files.h"
 #include "core/secret.h"
 #include "core/text.h"
 #include "core/units.h"
+#include "keymaps/keymap.h"
+#include "panels/panel.h"
 
 /* "  watch  host=db1 ..." made safe and without a password; nothing when there is no such value. */
 static void print_value(const char *indent, const char *name, const char *value)
@@ -110,9 +114,25 @@ static size_t check_one(const char *name)
     return count;
 }
 
-static size_t check_all(void)
+/* The user's own keys, on top of the keymap that the console would open with. */
+static size_t check_keymap(const char *base)
 {
-    size_t count, wrong = 0;
+    struct error_list *errors = error_list_new(NULL);
+    size_t action_count;
+    const struct action **actions = panel_actions(errors, &action_count);
+    char *path = files_config_path(errors, "keymap");
+    if (keymap_load(errors, base, path, actions, action_count, errors) && access(path, F_OK) == 0) {
+        char *safe = safe_text_new(errors, path);
+        printf("%s: ok\n", safe);
+    }
+    size_t count = print_errors(errors);
+    talloc_free(errors);
+    return count;
+}
+
+static size_t check_all(const struct options *options)
+{
+    size_t count, wrong = check_keymap(options->keymap);
     char **names = environment_names(NULL, &count);
     for (size_t i = 0; i < count; i++)
         wrong += check_one(names[i]);
@@ -129,7 +149,7 @@ int config_command(const struct options *options)
         return 2;
     }
     size_t wrong = options->environment           ? check_one(options->environment)
-                   : options->argument_count == 1 ? check_all()
+                   : options->argument_count == 1 ? check_all(options)
                                                   : 0;
     for (size_t i = 1; i < options->argument_count; i++)
         wrong += check_one(options->arguments[i]);

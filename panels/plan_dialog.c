@@ -139,6 +139,11 @@ void plan_dialog_failed(struct app *app, const struct plan_request *request, con
         offer_schemas(app, request, true);
 }
 
+void plan_dialog_other_schema(struct app *app, const struct plan_request *request)
+{
+    offer_schemas(app, request, true);
+}
+
 /* --- the dialog before a measured plan
  * --------------------------------------------------------------------------------- */
 
@@ -219,8 +224,8 @@ static void check_done(void *data, const struct explain_check *check, const stru
     dialog_add_text(dialog, "As", STYLE_NORMAL, where);
     dialog_add_text(
         dialog, "Safety", STYLE_OK,
-        "a plain read: one SELECT, all functions non-volatile. Its own connection, READ ONLY, time limits, "
-        "ROLLBACK; recorded in the audit log");
+        "a plain read: one SELECT, all functions non-volatile or on the list of harmless ones. Its own "
+        "connection, READ ONLY, time limits, ROLLBACK; recorded in the audit log");
     add_fields(self, dialog, check);
     console_dialog_open(app->console);
 }

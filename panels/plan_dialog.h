@@ -20,4 +20,7 @@ void plan_view_run(struct app *app, struct plan_request *request);
 /* The run failed: when the statement names no schema, offers those that have its tables. */
 void plan_dialog_failed(struct app *app, const struct plan_request *request, const struct error *error);
 
+/* Offers the schemas again; the plan on top gives way to that of the one that is chosen. */
+void plan_dialog_other_schema(struct app *app, const struct plan_request *request);
+
 #endif

@@ -359,6 +359,10 @@ static bool act(struct layer *layer, const char *action)
         measure(self);
         return true;
     }
+    if (strcmp(action, "plan.schema") == 0) {
+        plan_dialog_other_schema(layer->app, self->request);
+        return true;
+    }
     if (refresh) {
         struct plan_request *request = talloc_steal(NULL, self->request);
         struct app *app = layer->app;

@@ -331,6 +331,7 @@ static const struct action actions[] = {
      "EXPLAIN ANALYZE: runs the statement in a sandbox, after a dialog", HAZARD_MEASURE,
      NEED_ROW | NEED_READ},
     {"plan.measure", NULL, "measure", "the same with EXPLAIN ANALYZE, after a dialog", HAZARD_MEASURE, 0},
+    {"plan.schema", NULL, "schema", "the same in the schema of another tenant", HAZARD_LOOK, 0},
     {"queries.end", "end", "end …",
      "cancel or end this session, the marked, those behind it, or all that the filter shows", HAZARD_DESTROY,
      NEED_ROW | NEED_ACT},

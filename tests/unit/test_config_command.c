@@ -120,6 +120,20 @@ static void test_all_files_are_checked(void **state)
     assert_null(strstr(f->out, "s3cret"));
 }
 
+static void test_own_keys_are_checked(void **state)
+{
+    struct fixture *f = *state;
+    write_file(f, "keymap", "global ? global.hlep\n");
+    char *argv[] = {"config", "check", NULL};
+    assert_true(run(f, 2, argv) > 0);
+    assert_non_null(
+        strstr(f->err, "/signalbox/keymap:1: global.hlep: unknown action. Did you mean global.help?\n"));
+    write_file(f, "keymap", "global M-h global.help\n");
+    run(f, 2, argv);
+    assert_non_null(strstr(f->out, "/signalbox/keymap: ok\n"));
+    assert_null(strstr(f->err, "/signalbox/keymap"));
+}
+
 static void test_a_file_right_here(void **state)
 {
     struct fixture *f = *state;
@@ -149,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_good_file),
         TEST(test_all_files_are_checked),
+        TEST(test_own_keys_are_checked),
         TEST(test_a_file_right_here),
         TEST(test_usage),
     };
