@@ -108,7 +108,7 @@ static void schemas_found(void *data, const struct explain_schema *schemas, size
         else
             console_say(
                 app->console, SEVERITY_WARNING,
-                "the statement names no schema, and none that the role may see has all of its tables");
+                "no schema that the role may see has all the tables that the statement names without one");
         talloc_free(choice);
         return;
     }
