@@ -42,13 +42,8 @@ static size_t complete_command(void *data, const char *line, size_t start, size_
     return count;
 }
 
-static void run_command(void *data, const char *line)
+static void run_words(struct console *console, const char *line)
 {
-    struct console *console = data;
-    if (!line)
-        return;
-    while (*line == ' ' || *line == ':')
-        line++;
     if (strcmp(line, "\\q") == 0)
         line = "q";
     size_t length = strcspn(line, " ");
@@ -64,6 +59,20 @@ static void run_command(void *data, const char *line)
     }
     console_say(console, SEVERITY_WARNING, "there is no command \"%.*s\" · : and Tab show them all",
                 (int)length, line);
+}
+
+/* Completion leaves a blank at the end. */
+static void run_command(void *data, const char *line)
+{
+    if (!line)
+        return;
+    line += strspn(line, " :");
+    size_t length = strlen(line);
+    while (length && line[length - 1] == ' ')
+        length--;
+    char *words = talloc_strndup(NULL, line, length);
+    run_words(data, words);
+    talloc_free(words);
 }
 
 void console_open_command(struct console *console)

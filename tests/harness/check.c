@@ -7,6 +7,24 @@
 
 #include "tests/harness/cmocka.h"
 
+/* Of a program that has ended: what it wrote last (the alternate screen took it away) and what a sanitizer
+ * says. */
+static void print_end(struct terminal *t)
+{
+    size_t length;
+    const char *raw = terminal_raw(t, &length);
+    char *report = terminal_sanitizer_report(t);
+    if (terminal_exit_status(t) > 0) {
+        fputs("its last output: ", stderr);
+        for (size_t i = length > 800 ? length - 800 : 0; i < length; i++)
+            fprintf(stderr, raw[i] < ' ' ? "\\x%02x" : "%c", (unsigned char)raw[i]);
+        fputc('\n', stderr);
+    }
+    if (report)
+        fputs(report, stderr);
+    free(report);
+}
+
 _Noreturn void terminal_check_fail(const char *file, int line, struct terminal *t, const char *format, ...)
 {
     char *message, *picture = terminal_picture(t);
@@ -17,6 +35,7 @@ _Noreturn void terminal_check_fail(const char *file, int line, struct terminal *
     va_end(arguments);
     print_error("%s\n", message);
     fputs(picture, stderr); /* cmocka cuts its messages at 1,024 bytes */
+    print_end(t);
     free(message);
     free(picture);
     terminal_free(t);
