@@ -226,6 +226,13 @@ static void watch_socket(struct pg_connection *c, int events)
     ev_io_start(ev, &c->io);
 }
 
+/* libpq may have closed the socket: nothing may watch it until the tick that makes it lost. */
+static void mark_broken(struct pg_connection *c)
+{
+    c->broken = true;
+    ev_io_stop(loop_ev(c->loop), &c->io);
+}
+
 static bool flush(struct pg_connection *c)
 {
     int left = PQflush(c->conn);
@@ -277,10 +284,10 @@ static void transmit(struct pg_connection *c, struct request *r)
     r->deadline_at = r->deadline_s > 0 ? clock_monotonic() + r->deadline_s : 0;
     for (int i = 0; i < r->count && !c->broken; i++)
         if (!transmit_statement(c->conn, c, &r->statements[i], &r->prepares[i]) || !PQpipelineSync(c->conn))
-            c->broken = true;
+            mark_broken(c);
     r->parsing = r->count && r->prepares[0];
     if (!c->broken && !flush(c))
-        c->broken = true;
+        mark_broken(c);
 }
 
 /* ---- reading ---- */
@@ -394,7 +401,7 @@ static void take_result(struct pg_connection *c, PGresult *result)
             take_error(c, r, result);
         PQclear(result);
         if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
-            c->broken = true; /* not a thing this console sends */
+            mark_broken(c); /* not a thing this console sends */
             arm_tick(c);
         }
     }
@@ -414,7 +421,7 @@ static void take_results(struct pg_connection *c)
         take_result(c, result);
     }
     if (c->conn && nothing == 4) {
-        c->broken = true;
+        mark_broken(c);
         arm_tick(c);
     }
 }
@@ -597,7 +604,7 @@ static void settings_answered(void *data, int index, const struct pg_rows *rows,
         return;
     c->farewell = *error;
     snprintf(c->farewell.what, sizeof c->farewell.what, "cannot set up the connection");
-    c->broken = true;
+    mark_broken(c);
 }
 
 static struct request *new_request(struct pg_connection *c, const struct pg_statement *statements, int count,
@@ -632,7 +639,7 @@ static void come_up(struct pg_connection *c, PGconn *conn)
     PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
     PQsetNoticeReceiver(conn, take_notice, c);
     if (PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn))
-        c->broken = true;
+        mark_broken(c);
     if (c->options.settings) {
         struct pg_statement settings = {.sql = c->options.settings};
         struct request *r =
