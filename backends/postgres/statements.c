@@ -11,6 +11,8 @@
 #include "backends/postgres/statements_internal.h"
 #include "core/secret.h"
 
+enum { TEXTS_SPARE = 1000 };
+
 struct key {
     int64_t query_id;
     uint32_t database, role;
@@ -28,7 +30,8 @@ struct entry {
 
 struct text {
     int64_t query_id;
-    char *text; /* NULL until fetched */
+    uint64_t seen; /* number of the last reading that had an entry of it */
+    char *text;    /* NULL until fetched; lies in the store's shelf */
     uint64_t
         asked; /* reading in which it was asked for; one that is not there is not asked for at once again */
     UT_hash_handle hh;
@@ -44,8 +47,10 @@ struct statements_store {
     const char *server;
     struct entry *entries;
     struct text *texts;
+    void *shelf; /* of the texts that were fetched; snapshots hold a reference to it, and so to all of them */
     struct name *names;
     uint64_t reading; /* number of the last one; 0: none */
+    bool read_whole;  /* one reading came to its end */
     double opened_at, opened_monotonic;
     double previous_at, previous_monotonic;
     double now_at, now_monotonic;
@@ -92,6 +97,7 @@ struct statements_store *statements_store_new(const void *context, const char *s
     if (!store)
         abort();
     store->server = server;
+    store->shelf = talloc_new(store);
     return store;
 }
 
@@ -104,13 +110,6 @@ static void forget_entries(struct statements_store *store)
         HASH_DEL(store->entries, entry);
         talloc_free(entry);
     }
-}
-
-void statements_store_forget(struct statements_store *store)
-{
-    forget_entries(store);
-    store->reading = 0;
-    store->reset_seen = false;
 }
 
 void statements_store_free(struct statements_store *store)
@@ -162,7 +161,7 @@ static struct text *find_text(struct statements_store *store, int64_t query_id)
     return text;
 }
 
-/* An entry that is not in the first reading was made after this console opened: it counts from zero. */
+/* An entry that is not in the first whole reading was made after this console opened: it counts from zero. */
 static struct entry *new_entry(struct statements_store *store, const struct key *key,
                                const struct statement_counters *now)
 {
@@ -171,7 +170,7 @@ static struct entry *new_entry(struct statements_store *store, const struct key 
         abort();
     entry->key = *key;
     entry->text = find_text(store, key->query_id);
-    entry->first = store->reading == 1 ? *now : zero_counters(now);
+    entry->first = store->read_whole ? zero_counters(now) : *now;
     entry->now = entry->first;
     HASH_ADD(hh, store->entries, key, sizeof entry->key, entry);
     return entry;
@@ -199,12 +198,34 @@ void statements_store_take(struct statements_store *store, const struct statemen
     entry->now = *now;
     entry->max_ms = reading->max_ms;
     entry->since = reading->since;
-    entry->seen = store->reading;
+    entry->seen = entry->text->seen = store->reading;
+}
+
+/* Statements come and go for as long as the console is open: texts that no entry has any more go too, when
+ * they are many. Snapshots that show them keep the old shelf. */
+static void forget_texts(struct statements_store *store)
+{
+    void *old = store->shelf;
+    struct text *text, *next;
+    if (HASH_COUNT(store->texts) < 2 * HASH_COUNT(store->entries) + TEXTS_SPARE)
+        return;
+    store->shelf = talloc_new(store);
+    HASH_ITER(hh, store->texts, text, next)
+    {
+        if (text->seen == store->reading) {
+            text->text = talloc_strdup(store->shelf, text->text); /* NULL stays NULL */
+            continue;
+        }
+        HASH_DEL(store->texts, text);
+        talloc_free(text);
+    }
+    talloc_unlink(store, old);
 }
 
 void statements_store_end(struct statements_store *store)
 {
     struct entry *entry, *next;
+    store->read_whole = true;
     HASH_ITER(hh, store->entries, entry, next)
     {
         if (entry->seen == store->reading)
@@ -212,13 +233,14 @@ void statements_store_end(struct statements_store *store)
         HASH_DEL(store->entries, entry);
         talloc_free(entry);
     }
+    forget_texts(store);
 }
 
 void statements_store_text(struct statements_store *store, int64_t query_id, const char *text)
 {
     struct text *kept = find_text(store, query_id);
     if (!kept->text && text)
-        kept->text = secret_mask_statement(kept, text);
+        kept->text = secret_mask_statement(store->shelf, text);
 }
 
 static bool has_calls(const struct entry *entry)
@@ -369,6 +391,8 @@ struct statements_snapshot *statements_store_snapshot(struct statements_store *s
     size_t most = HASH_COUNT(store->entries), given = 0;
     for (struct entry *entry = store->entries; entry; entry = entry->hh.next)
         given += counters_of(entry, basis).calls > 0;
+    if (!talloc_reference(snapshot, store->shelf))
+        abort();
     snapshot->server = store->server;
     snapshot->basis = basis;
     snapshot->base.taken_at = store->now_at;

@@ -30,8 +30,6 @@ struct statements_store;
 struct statements_store *statements_store_new(const void *context, const char *server);
 /* NULL is allowed. */
 void statements_store_free(struct statements_store *store);
-/* The server was restarted or is another one: everything is forgotten but the texts. */
-void statements_store_forget(struct statements_store *store);
 
 /* A reading: begin, one take for each entry, end. Begin says what stands beside the entries: when the totals
  * were last reset (0: unknown, before 14) and how many entries were thrown away (-1: unknown). */
@@ -48,7 +46,8 @@ char *statements_store_wanted(const void *context, struct statements_store *stor
 /* Names of databases and roles, by oid. */
 void statements_store_name(struct statements_store *store, bool is_role, uint32_t oid, const char *name);
 
-/* NULL before the first reading has ended. The texts in it are borrowed from the store. */
+/* NULL before the first reading has ended. It keeps the texts in it alive, also
+ * when the store forgets them. */
 struct statements_snapshot *statements_store_snapshot(struct statements_store *store,
                                                       enum statements_basis basis);
 

@@ -178,6 +178,50 @@ static void test_texts_and_names(void **state)
     statements_store_free(store);
 }
 
+/* For days, as on a server that throws entries away all the time. */
+static void test_texts_of_the_past_are_forgotten(void **state)
+{
+    (void)state;
+    enum { STAYS = 1, READINGS = 40, EACH = 500 };
+    struct statements_store *store = statements_store_new(NULL, "main");
+    struct statements_snapshot *first = NULL;
+    size_t most = 0;
+    for (int64_t i = 0; i < READINGS; i++) {
+        struct statement_reading entries[EACH + 2] = {entry(STAYS, i + 1, 1)};
+        for (int64_t j = 0; j < EACH; j++)
+            entries[j + 1] = entry(2 + i * EACH + j, 1, 1);
+        read_entries(store, 0, -1, entries);
+        for (int j = 0; j <= EACH; j++)
+            statements_store_text(store, entries[j].query_id, j ? "SELECT other" : "SELECT the same");
+        if (!first)
+            first = statements_store_snapshot(store, BASIS_RESET);
+        size_t blocks = talloc_total_blocks(store);
+        most = blocks > most ? blocks : most;
+    }
+    assert_in_range(most, EACH, 20 * EACH); /* of READINGS * EACH */
+    struct statements_snapshot *last = statements_store_snapshot(store, BASIS_RESET);
+    assert_string_equal(find(last, STAYS)->query, "SELECT the same");
+    statements_store_free(store);
+    assert_string_equal(find(first, 2)->query, "SELECT other");
+    assert_string_equal(find(last, STAYS)->query, "SELECT the same");
+    snapshot_release(first);
+    snapshot_release(last);
+}
+
+/* What the connection lost while the first answer was handed over must not count as new. */
+static void test_first_reading_is_cut_off(void **state)
+{
+    (void)state;
+    struct statements_store *store = statements_store_new(NULL, "main");
+    struct statement_reading one = entry(1, 1000, 10000);
+    statements_store_begin(store, 1000, 0, 500, 0, true);
+    statements_store_take(store, &one);
+    read_entries(store, 500, 0, (struct statement_reading[]){one, entry(2, 5000, 50), {0}});
+    expect_calls(store, BASIS_OPENED, 2, 0);
+    expect_calls(store, BASIS_RESET, 2, 5000);
+    statements_store_free(store);
+}
+
 static void expect_columns(int version, const char *has, const char *lacks)
 {
     char *query = statements_query(NULL, "public", version);
@@ -204,9 +248,14 @@ static void test_columns_by_version(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bases),           cmocka_unit_test(test_calls_went_down),
-        cmocka_unit_test(test_total_reset),     cmocka_unit_test(test_entry_began_anew),
-        cmocka_unit_test(test_texts_and_names), cmocka_unit_test(test_columns_by_version),
+        cmocka_unit_test(test_texts_of_the_past_are_forgotten),
+        cmocka_unit_test(test_first_reading_is_cut_off),
+        cmocka_unit_test(test_bases),
+        cmocka_unit_test(test_calls_went_down),
+        cmocka_unit_test(test_total_reset),
+        cmocka_unit_test(test_entry_began_anew),
+        cmocka_unit_test(test_texts_and_names),
+        cmocka_unit_test(test_columns_by_version),
     };
     return cmocka_run_group_tests_name("statements", tests, NULL, NULL);
 }
