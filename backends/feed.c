@@ -3,7 +3,6 @@
 #include "backends/feed.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "core/clock.h"
@@ -33,16 +32,6 @@ static void tell(struct feed *feed)
         feed->changed(feed->data);
 }
 
-/* Between 0.8 and 1.2, so that feeds which failed together do not come back together. */
-static double jitter(const struct feed *feed)
-{
-    uint64_t bits = (uint64_t)(clock_monotonic() * 1e9) ^ (uint64_t)(uintptr_t)feed;
-    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
-    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
-    bits ^= bits >> 31;
-    return 1 - JITTER + 2 * JITTER * (double)(bits >> 11) / 9007199254740992.0;
-}
-
 static void start_timer(struct feed *feed, double after)
 {
     struct ev_loop *ev = loop_ev(feed->loop);
@@ -60,7 +49,8 @@ static void wait_for_next(struct feed *feed)
     if (feed->failures) {
         bool hopeless = feed->state == FEED_DENIED || feed->state == FEED_UNAVAILABLE;
         double pause = hopeless ? BACK_OFF_MOST_S : ldexp(BACK_OFF_FIRST_S, feed->failures - 1);
-        start_timer(feed, fmax(fmin(pause, BACK_OFF_MOST_S), feed->interval_s) * jitter(feed));
+        /* Feeds that failed together do not come back together. */
+        start_timer(feed, fmax(fmin(pause, BACK_OFF_MOST_S), feed->interval_s) * clock_jitter(JITTER));
         return;
     }
     /* On the beat of the first question: turns that were missed are skipped. */

@@ -3,9 +3,11 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static double read_clock(clockid_t id)
 {
@@ -23,6 +25,15 @@ double clock_wall(void)
 double clock_monotonic(void)
 {
     return read_clock(CLOCK_MONOTONIC);
+}
+
+double clock_jitter(double spread)
+{
+    uint64_t bits = (uint64_t)(clock_monotonic() * 1e9) ^ (uint64_t)getpid() << 40;
+    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
+    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
+    bits ^= bits >> 31;
+    return 1 - spread + 2 * spread * (double)(bits >> 11) / 9007199254740992.0;
 }
 
 /* Years 1 to 9999; other times cannot be written. */

@@ -9,6 +9,9 @@
 double clock_wall(void);
 /* Seconds of a clock that never jumps; only differences mean anything. */
 double clock_monotonic(void);
+/* A factor between 1 - spread and 1 + spread, another one at every call and in every process, for what must
+ * not happen everywhere at once. */
+double clock_jitter(double spread);
 /* "2026-11-21T14:05:10.204Z" (RFC 3339, UTC, milliseconds). Returns buffer; 32 bytes are enough. */
 char *clock_rfc3339(char *buffer, size_t size, double wall);
 /* "14:05:10 UTC": the time of day with the zone's name, in the user's zone. */

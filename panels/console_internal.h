@@ -54,7 +54,6 @@ const struct view *view_layer_view(const struct layer *layer);
 /* Asks all sources of the view again. */
 void view_layer_ask(struct layer *layer);
 void view_layer_pause(struct layer *layer, bool paused);
-const struct row_list *view_layer_rows(struct layer *layer);
 /* Where the numbers come from. */
 void view_layer_why(struct layer *layer);
 

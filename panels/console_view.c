@@ -60,11 +60,6 @@ const struct view *view_layer_view(const struct layer *layer)
     return view_layer(layer)->view;
 }
 
-const struct row_list *view_layer_rows(struct layer *layer)
-{
-    return view_layer(layer)->rows;
-}
-
 /* Takes the newest snapshots into the table. The rows hold their snapshots, so that nothing is pulled away
  * between a key and what it does. */
 void view_layer_refresh(struct layer *layer)

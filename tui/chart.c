@@ -11,7 +11,8 @@
 
 enum { AXIS = 7 /* "  400 ┤" */, LABEL_GAP = 12, COLUMNS_MAX = 512 };
 
-double chart_nice(double value)
+/* The nice number (1, 2 or 5 times a power of ten) that is not below `value`; at least 1. */
+static double chart_nice(double value)
 {
     if (!(value > 1))
         return 1;
@@ -243,11 +244,4 @@ void chart_draw(const struct chart *chart, struct screen *screen, int top, int l
     for (int i = 0; i < plot.count; i++)
         draw_column(chart, screen, &plot.bins[i], top + height, height, left + AXIS + i, scale);
     draw_times(chart, screen, top + height + 1, left + AXIS, cells);
-}
-
-double chart_time_at(const struct chart *chart, int left, int columns, int column)
-{
-    int cells = columns - AXIS;
-    double share = cells > 0 ? (double)(column - left - AXIS) / cells : 0;
-    return chart->from + (share < 0 ? 0 : share > 1 ? 1 : share) * (chart->to - chart->from);
 }

@@ -35,8 +35,6 @@ struct chart {
  */
 void chart_draw(const struct chart *chart, struct screen *screen, int top, int left, int rows, int columns);
 
-/* The time that a column of the screen stands for, with the same rectangle; for selecting a stretch. */
-double chart_time_at(const struct chart *chart, int left, int columns, int column);
 
 /* "▁▂▃▅": the last `cells` values, scaled to their greatest; NaN is a blank. Returns buffer. */
 char *chart_spark(char *buffer, size_t size, const float *values, size_t count, int cells);
@@ -45,7 +43,5 @@ char *chart_spark(char *buffer, size_t size, const float *values, size_t count, 
  * a cell and one more are needed. */
 char *chart_bar(char *buffer, size_t size, double share, int cells);
 
-/* The nice number (1, 2 or 5 times a power of ten) that is not below `value`; at least 1. */
-double chart_nice(double value);
 
 #endif

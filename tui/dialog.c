@@ -49,8 +49,6 @@ struct dialog {
     int page;    /* lines that were visible */
     char *message;
     enum severity severity;
-    void (*changed)(struct dialog *dialog, void *data);
-    void *data;
 
     double quiet_since; /* when it was drawn first, or when the last early key came; 0: not drawn yet */
     bool armed;
@@ -196,20 +194,9 @@ int dialog_chosen(const struct dialog *dialog)
     return dialog->chosen;
 }
 
-void dialog_choose(struct dialog *dialog, int item)
-{
-    dialog->chosen = item;
-}
-
 const char *dialog_value(const struct dialog *dialog, int item)
 {
     return dialog->items[item].field ? dialog->items[item].field->text : "";
-}
-
-void dialog_on_change(struct dialog *dialog, void (*changed)(struct dialog *dialog, void *data), void *data)
-{
-    dialog->changed = changed;
-    dialog->data = data;
 }
 
 /* ---- keys ---- */
@@ -232,13 +219,6 @@ static bool takes_keys(struct dialog *dialog)
     else if (dialog->quiet_since > 0)
         dialog->quiet_since = clock_monotonic();
     return dialog->armed;
-}
-
-static void tell_changed(struct dialog *dialog)
-{
-    dialog_set_message(dialog, SEVERITY_NONE, NULL);
-    if (dialog->changed)
-        dialog->changed(dialog, dialog->data);
 }
 
 /* To the next field in that direction; it goes round. */
@@ -265,7 +245,7 @@ static void move_choice(struct dialog *dialog, int direction)
         if (dialog->items[at].kind == ITEM_CHOICE && !dialog->items[at].hint) {
             dialog->chosen = at;
             dialog->follow = true;
-            tell_changed(dialog);
+            dialog_set_message(dialog, SEVERITY_NONE, NULL);
             return;
         }
     }
@@ -363,7 +343,7 @@ enum dialog_result dialog_key(struct dialog *dialog, keycode key, const char *ac
     if (!field_key(dialog->items[dialog->focus].field, key))
         return DIALOG_IGNORED;
     dialog->follow = true;
-    tell_changed(dialog);
+    dialog_set_message(dialog, SEVERITY_NONE, NULL);
     return DIALOG_OPEN;
 }
 
@@ -372,7 +352,7 @@ void dialog_paste(struct dialog *dialog, const char *text)
     if (!takes_keys(dialog) || dialog->focus < 0)
         return;
     field_insert(dialog->items[dialog->focus].field, text);
-    tell_changed(dialog);
+    dialog_set_message(dialog, SEVERITY_NONE, NULL);
 }
 
 /* ---- drawing ---- */

@@ -67,11 +67,8 @@ void dialog_set_message(struct dialog *dialog, enum severity severity, const cha
 
 /* The number of the chosen choice's item, or -1. */
 int dialog_chosen(const struct dialog *dialog);
-void dialog_choose(struct dialog *dialog, int item);
 /* What a field holds. Borrowed until the next key. */
 const char *dialog_value(const struct dialog *dialog, int item);
-/* Called after the choice or a field has changed. */
-void dialog_on_change(struct dialog *dialog, void (*changed)(struct dialog *dialog, void *data), void *data);
 
 /* A key, with the action that it has in the context "dialog" (NULL: none). Characters go into the field. */
 enum dialog_result dialog_key(struct dialog *dialog, keycode key, const char *action_id);

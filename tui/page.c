@@ -55,14 +55,6 @@ struct page *page_new(const void *context)
     return page;
 }
 
-void page_clear(struct page *page)
-{
-    talloc_free(page->entries);
-    page->entries = NULL;
-    page->count = 0;
-    page->width = 0;
-}
-
 /* `text` need not be safe. */
 static void add(struct page *page, struct entry entry, const char *label, const char *text)
 {
@@ -206,12 +198,6 @@ static void make_lines(struct page *page, int columns)
     }
 }
 
-int page_height(struct page *page, int columns)
-{
-    make_lines(page, columns);
-    return (int)page->line_count;
-}
-
 /* ---- moving ---- */
 
 static void bound_top(struct page *page)
@@ -268,7 +254,7 @@ static void find_next(struct page *page, bool backwards)
     find_from(page, (from + (backwards ? count - 1 : 1)) % count, backwards);
 }
 
-void page_top(struct page *page)
+static void page_top(struct page *page)
 {
     page->top = 0;
     page->left = 0;

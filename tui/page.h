@@ -14,8 +14,6 @@ struct page;
 
 /* Owned by `context`; talloc_free. */
 struct page *page_new(const void *context);
-/* Takes all lines off; the place in the text is kept. */
-void page_clear(struct page *page);
 
 /* "── Plan ─────", with a blank line before it unless it is the first. */
 void page_section(struct page *page, const char *title);
@@ -45,14 +43,11 @@ enum page_want {
 enum page_want page_act(struct page *page, const char *action_id);
 /* Finds a text, from the place where we are; NULL or "" ends the search. False when it is nowhere. */
 bool page_find(struct page *page, const char *text);
-void page_top(struct page *page);
 
 /* All of it as plain text. Fresh talloc string. */
 char *page_copy_text(const void *context, const struct page *page);
 
 /* Draws into the rectangle. The last column says where we are when there is more. */
 void page_draw(struct page *page, struct screen *screen, int top, int left, int rows, int columns);
-/* Lines that the page takes at a width. */
-int page_height(struct page *page, int columns);
 
 #endif

@@ -68,7 +68,7 @@ static struct history_kind *history_of(struct prompt *prompt, const char *kind)
     return fresh;
 }
 
-void prompt_history_add(struct prompt *prompt, const char *kind, const char *line)
+static void prompt_history_add(struct prompt *prompt, const char *kind, const char *line)
 {
     struct history_kind *history = history_of(prompt, kind);
     if (!*line || (history->count && strcmp(history->lines[history->count - 1], line) == 0))
@@ -80,18 +80,6 @@ void prompt_history_add(struct prompt *prompt, const char *kind, const char *lin
     }
     history->lines = checked(talloc_realloc(prompt, history->lines, char *, history->count + 1));
     history->lines[history->count++] = checked(talloc_strdup(prompt, line));
-}
-
-size_t prompt_history(const struct prompt *prompt, const char *kind, const char *const **lines)
-{
-    *lines = NULL;
-    for (size_t i = 0; i < prompt->kind_count; i++) {
-        if (strcmp(prompt->kinds[i].kind, kind) == 0) {
-            *lines = (const char *const *)prompt->kinds[i].lines;
-            return prompt->kinds[i].count;
-        }
-    }
-    return 0;
 }
 
 /* ---- what readline calls ---- */
@@ -278,7 +266,7 @@ bool prompt_is_open(const struct prompt *prompt)
     return prompt && prompt->open;
 }
 
-void prompt_close(struct prompt *prompt)
+static void prompt_close(struct prompt *prompt)
 {
     if (!prompt->open)
         return;
@@ -375,11 +363,6 @@ void prompt_paste(struct prompt *prompt, const char *text)
     rl_insert_text(safe);
     talloc_free(safe);
     tell_changed(prompt);
-}
-
-const char *prompt_line(const struct prompt *prompt)
-{
-    return prompt->open ? rl_line_buffer : "";
 }
 
 /* ---- drawing ---- */

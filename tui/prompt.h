@@ -39,13 +39,9 @@ struct prompt *prompt_new(const void *context, const char *application);
 
 void prompt_open(struct prompt *prompt, const struct prompt_options *options);
 bool prompt_is_open(const struct prompt *prompt);
-/* Leaves as Esc does. */
-void prompt_close(struct prompt *prompt);
 /* A key. A bare Esc leaves, except in vi's insert mode, where a second one does. C-c leaves. */
 void prompt_key(struct prompt *prompt, keycode key);
 void prompt_paste(struct prompt *prompt, const char *text);
-/* What the line is now. Borrowed until the next key. */
-const char *prompt_line(const struct prompt *prompt);
 
 /* A few words at the right of the line: "12 of 340", or what is wrong with it. NULL takes them off; so does
  * opening. */
@@ -56,8 +52,5 @@ int prompt_rows(const struct prompt *prompt, int columns);
 /* Draws with its last line on `row`, and sets the cursor. */
 void prompt_draw(struct prompt *prompt, struct screen *screen, int row);
 
-/* Histories, for storing them: lines, oldest first. */
-void prompt_history_add(struct prompt *prompt, const char *kind, const char *line);
-size_t prompt_history(const struct prompt *prompt, const char *kind, const char *const **lines);
 
 #endif

@@ -448,7 +448,7 @@ size_t table_marked_count(const struct table *table)
     return count;
 }
 
-void table_unmark(struct table *table)
+static void table_unmark(struct table *table)
 {
     id_clear(&table->marks);
 }

@@ -73,7 +73,6 @@ bool table_select(struct table *table, const char *id);
 const struct table_row *table_shown(const struct table *table, size_t index);
 /* Marked rows that are still there, in the table's order: call with *at = 0 first; NULL at the end. */
 const struct table_row *table_next_marked(const struct table *table, size_t *at);
-void table_unmark(struct table *table);
 void table_fold(struct table *table, const char *id, bool folded);
 
 enum table_want {

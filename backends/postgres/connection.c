@@ -18,6 +18,7 @@
 
 #define RETRY_FIRST_S 0.5
 #define RETRY_LAST_S 30.0
+
 /* Of every statement prepared on this connection. */
 struct prepared {
     char *name, *sql;
@@ -63,9 +64,8 @@ struct pg_connection {
     ev_timer retry; /* back-off */
     ev_timer next_slice;
     double back_off;
-    bool cancelled; /* by us, since the last request ended */
-    bool broken;    /* found while sending: ends in a later turn */
-    int depth;      /* callbacks of ours that are running */
+    bool broken; /* found while sending: ends in a later turn */
+    int depth;   /* callbacks of ours that are running */
     bool doomed;
 };
 
@@ -78,11 +78,6 @@ static void open_now(struct pg_connection *c);
 int pg_rows_count(const struct pg_rows *rows)
 {
     return rows->count;
-}
-
-int pg_rows_columns(const struct pg_rows *rows)
-{
-    return PQnfields(rows->result);
 }
 
 bool pg_rows_last(const struct pg_rows *rows)
@@ -375,7 +370,6 @@ static void take_sync(struct pg_connection *c)
         return;
     }
     c->back_off = 0;
-    c->cancelled = false;
     pop_request(c);
     finish_request(r, NULL);
 }
@@ -496,6 +490,13 @@ static struct request *take_rejected(struct pg_connection *c)
     return NULL;
 }
 
+/* The program may have stood still, for psql or suspended: what has come meanwhile is not late. */
+static void take_what_came(struct pg_connection *c)
+{
+    if (c->conn && !c->slice.result && PQconsumeInput(c->conn))
+        take_results(c);
+}
+
 static void on_tick(struct ev_loop *ev, ev_timer *watcher, int events)
 {
     struct pg_connection *c = watcher->data;
@@ -506,6 +507,7 @@ static void on_tick(struct ev_loop *ev, ev_timer *watcher, int events)
     struct error error = c->error;
     for (struct request *r; (r = take_rejected(c));)
         finish_request(r, &error);
+    take_what_came(c);
     double now = clock_monotonic();
     for (struct request *r = c->first; r; r = r->next) {
         if (!r->sent || r->deadline_at <= 0 || r->deadline_at > now)
@@ -575,7 +577,7 @@ static void schedule_retry(struct pg_connection *c)
     if (c->error.kind == ERROR_AUTH)
         c->back_off = RETRY_LAST_S;
     ev_now_update(loop_ev(c->loop));
-    ev_timer_set(&c->retry, c->back_off * (0.75 + 0.5 * drand48()), 0);
+    ev_timer_set(&c->retry, c->back_off * clock_jitter(0.25), 0);
     ev_timer_start(loop_ev(c->loop), &c->retry);
 }
 
@@ -770,11 +772,6 @@ const char *pg_connection_role(const struct pg_connection *c)
     return c->role;
 }
 
-bool pg_connection_busy(const struct pg_connection *c)
-{
-    return c->first != NULL;
-}
-
 void pg_connection_send(struct pg_connection *c, const struct pg_statement *statements, int count,
                         double deadline_s, struct pg_handler handler)
 {
@@ -797,6 +794,5 @@ void pg_connection_cancel(struct pg_connection *c)
     PGcancel *cancel = c->conn ? PQgetCancel(c->conn) : NULL;
     if (!cancel)
         return;
-    c->cancelled = true;
     cancel_job_start(c->loop, cancel);
 }

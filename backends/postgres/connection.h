@@ -20,7 +20,6 @@ struct pg_connection;
 /* The rows of one answer; valid only during the callback that receives it. Rows and columns count from 0. */
 struct pg_rows;
 int pg_rows_count(const struct pg_rows *rows);
-int pg_rows_columns(const struct pg_rows *rows);
 bool pg_rows_null(const struct pg_rows *rows, int row, int column);
 const char *pg_rows_text(const struct pg_rows *rows, int row, int column); /* NULL for SQL NULL */
 int64_t pg_rows_integer(const struct pg_rows *rows, int row, int column);  /* 0 for NULL or garbage */
@@ -82,7 +81,6 @@ int pg_connection_version(const struct pg_connection *connection); /* 150004; 0 
 int pg_connection_pid(const struct pg_connection *connection); /* of the server's process; 0 when not up */
 /* The role it logged in as; NULL before the first connect. */
 const char *pg_connection_role(const struct pg_connection *connection);
-bool pg_connection_busy(const struct pg_connection *connection);
 
 /* Sends the statements in one round trip. Texts and parameters are copied. Requests made while connecting
  * wait (their deadline begins when it is up); those made while busy follow in the same pipeline. When the

@@ -1,5 +1,6 @@
 /* A server that refuses, fails, hangs, dies and comes back: what the error says, and that watching goes on.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -536,6 +537,26 @@ static void test_cancel(void **state)
     loop_free(loop);
 }
 
+/* The loop stands still while psql runs or the terminal is suspended. */
+static void test_what_has_come_is_not_late(void **state)
+{
+    struct platform *p = *state;
+    struct loop *loop = loop_new();
+    struct pg_connection *connection = connect(loop, p->watch, NULL, false);
+    struct answers answers;
+    ask(loop, connection, &(struct pg_statement){.sql = "SELECT 1"}, 1, 5, &answers);
+    answers = (struct answers){0};
+    pg_connection_send(connection, &(struct pg_statement){.sql = "SELECT 2"}, 1, 0.3,
+                       (struct pg_handler){take_rows, take_done, &answers});
+    for (double sent = clock_monotonic(); clock_monotonic() < sent + 0.6;)
+        poll(NULL, 0, 10);
+    assert_true(loop_until(loop, 10, answered, &answers));
+    assert_int_equal(answers.done_kind, ERROR_NONE);
+    assert_string_equal(answers.last, "2");
+    pg_connection_free(connection);
+    loop_free(loop);
+}
+
 static void test_deadline_and_one_try(void **state)
 {
     struct platform *p = *state;
@@ -611,6 +632,7 @@ int main(void)
         cmocka_unit_test(test_pipeline_goes_on_after_errors),
         cmocka_unit_test(test_slices_in_binary),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_what_has_come_is_not_late),
         cmocka_unit_test(test_deadline_and_one_try),
         cmocka_unit_test(test_bad_settings),
     };
