@@ -15,6 +15,7 @@
 #include "backends/audit_internal.h"
 
 #define LINE_PARSED_MAX (4 * 1024 * 1024)
+#define TAIL_FIRST (1024 * 1024)
 
 static void *must(void *pointer)
 {
@@ -138,9 +139,44 @@ struct audit_list *audit_parse(const void *context, const char *text, size_t len
     return list;
 }
 
-/* The file's bytes; "" when there is none yet. */
-static char *read_log(const void *context, const char *environment, const char *directory, size_t *length,
-                      struct error *error)
+static bool holds_lines(const char *text, size_t length, size_t limit)
+{
+    for (size_t i = 0; i < length && limit; i++)
+        limit -= text[i] == '\n';
+    return !limit;
+}
+
+/* The bytes from `from` to `size`; NULL with errno when they cannot be read. */
+static char *read_part(const void *context, int file, off_t from, off_t size, size_t *length)
+{
+    char *text = must(talloc_size(context, (size_t)(size - from) + 1));
+    ssize_t got = 1;
+    *length = 0;
+    while (*length < (size_t)(size - from) && got > 0) {
+        got = pread(file, text + *length, (size_t)(size - from) - *length, from + (off_t)*length);
+        *length += got > 0 ? (size_t)got : 0;
+    }
+    if (got < 0)
+        TALLOC_FREE(text);
+    return text;
+}
+
+/* A log of years is not read whole for its last lines: from the end, as much as they take. With the line
+ * before them, which may have been met in its middle. */
+static char *read_last(const void *context, int file, off_t size, size_t limit, size_t *length)
+{
+    for (off_t take = TAIL_FIRST;; take *= 4) {
+        off_t from = limit && take < size ? size - take : 0;
+        char *text = read_part(context, file, from, size, length);
+        if (!text || !from || holds_lines(text, *length, limit + 1))
+            return text;
+        talloc_free(text);
+    }
+}
+
+/* The file's bytes, at least its last `limit` lines (0: all); "" when there is none yet. */
+static char *read_log(const void *context, const char *environment, const char *directory, size_t limit,
+                      size_t *length, struct error *error)
 {
     char *folder = audit_folder(NULL, environment, directory);
     char *path = must(talloc_asprintf(folder, "%s/audit.jsonl", folder));
@@ -151,14 +187,7 @@ static char *read_log(const void *context, const char *environment, const char *
     if (file < 0 && errno == ENOENT) {
         text = must(talloc_strdup(context, ""));
     } else if (file >= 0 && fstat(file, &found) == 0 && S_ISREG(found.st_mode)) {
-        text = must(talloc_size(context, (size_t)found.st_size + 1));
-        ssize_t got = 1;
-        while (*length < (size_t)found.st_size && got > 0) {
-            got = read(file, text + *length, (size_t)found.st_size - *length);
-            *length += got > 0 ? (size_t)got : 0;
-        }
-        if (got < 0)
-            TALLOC_FREE(text);
+        text = read_last(context, file, found.st_size, limit, length);
     } else if (file >= 0) {
         errno = EINVAL;
     }
@@ -174,7 +203,7 @@ struct audit_list *audit_read(const void *context, const char *environment, cons
                               size_t limit, struct error *error)
 {
     size_t length;
-    char *text = read_log(NULL, environment, directory, &length, error);
+    char *text = read_log(NULL, environment, directory, limit, &length, error);
     struct audit_list *list = text ? audit_parse(context, text, length, limit) : NULL;
     talloc_free(text);
     return list;
@@ -319,7 +348,7 @@ bool audit_verify(const char *environment, const char *directory, const char *ex
                   struct audit_verdict *verdict, struct error *error)
 {
     size_t length;
-    char *text = read_log(NULL, environment, directory, &length, error);
+    char *text = read_log(NULL, environment, directory, 0, &length, error);
     if (!text)
         return false;
     audit_check(text, length, expected_head, verdict);

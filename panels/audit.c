@@ -166,6 +166,12 @@ static size_t sources(struct app *app, struct source found[SOURCES_MAX])
     return 1;
 }
 
+static uint64_t version(struct app *app)
+{
+    const struct audit_snapshot *snapshot = audit_state(app)->snapshot;
+    return snapshot ? snapshot->base.generation : 0;
+}
+
 static void rows(struct app *app, struct row_list *list)
 {
     const struct audit_snapshot *snapshot = audit_state(app)->snapshot;
@@ -213,6 +219,7 @@ static const struct view log_view = {
     .want = want,
     .sources = sources,
     .rows = rows,
+    .version = version,
     .detail = detail,
 };
 static const struct view *const views[] = {&log_view};

@@ -226,9 +226,7 @@ void console_open_export(struct console *console)
 static void choose_server(struct console *console, const struct pg_server *server)
 {
     console->app->chosen = server;
-    for (struct layer *layer = console->top; layer; layer = layer->below)
-        if (layer->table)
-            table_set_context(layer->table, console->app);
+    view_layer_refresh(console->base);
     console->dirty = true;
 }
 

@@ -48,7 +48,6 @@ static struct table *table_for_view(struct view_layer *self, const struct view *
         if (strcmp(columns[i].id, "server") == 0)
             columns[i].absent = absent_server;
     struct table *table = table_new(self, columns, view->column_count);
-    table_set_context(table, self->console->app);
     table_set_empty(table, view->empty);
     if (view->sort)
         table_sort(table, view->sort, view->descending);
@@ -72,6 +71,8 @@ void view_layer_refresh(struct layer *layer)
     self->chosen = layer->app->chosen;
     struct row_list *fresh = row_list_new(self);
     self->view->rows(self->layer.app, fresh);
+    /* Which columns there are depends on the server that is looked at, and on its version. */
+    table_set_context(self->layer.table, self->layer.app);
     table_set_rows(self->layer.table, fresh->rows, fresh->count);
     talloc_free(self->rows);
     self->rows = fresh;

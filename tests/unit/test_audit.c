@@ -177,6 +177,27 @@ static void test_chain(void **state)
     assert_null(list->records[1].outcome);
 }
 
+/* Longer than what is read at first. */
+static void test_last_records_of_a_long_log(void **state)
+{
+    struct fixture *f = *state;
+    enum { RECORDS = 3000, BYTES = 1000 };
+    char *text = talloc_size(f, RECORDS * (BYTES + 64));
+    size_t length = 0;
+    for (int i = 1; i <= RECORDS; i++)
+        length += (size_t)sprintf(text + length, "{\"sequence\": %d, \"detail\": \"%0*d\"}\n", i, BYTES, i);
+    put_file(f->log, text, length);
+    static const size_t limits[] = {1, 5, 2000, RECORDS, RECORDS + 1, 0};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct error error;
+        size_t expected = limits[i] && limits[i] < RECORDS ? limits[i] : RECORDS;
+        struct audit_list *list = audit_read(f, "test", f->folder, limits[i], &error);
+        assert_int_equal(list->count, expected);
+        assert_int_equal(list->records[0].sequence, RECORDS - expected + 1);
+        assert_int_equal(list->records[expected - 1].sequence, RECORDS);
+    }
+}
+
 static void test_missing_is_empty(void **state)
 {
     struct fixture *f = *state;
@@ -540,6 +561,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_chain),
+        TEST(test_last_records_of_a_long_log),
         TEST(test_missing_is_empty),
         TEST(test_every_changed_byte),
         TEST(test_moved_lines),
