@@ -275,7 +275,7 @@ static void suspended_and_resumed_under_a_shell(void **state)
     struct stage *s = *state;
     char *home, *command;
     if (asprintf(&home, "HOME=%s", s->home) < 0 ||
-        asprintf(&command, "text:%s '%s'", SIGNALBOX_PROGRAM, s->watch) < 0)
+        asprintf(&command, "text:'%s' '%s'", SIGNALBOX_PROGRAM, s->watch) < 0)
         abort();
     struct terminal *t = terminal_start((const char *const[]){"bash", "--norc", "-i", NULL},
                                         (const char *const[]){home, "PS1=shell> ", NULL}, 32, 104, NULL);

@@ -18,10 +18,14 @@ verdict() { # STATUS NAME [FILE]: the file is shown when it failed
 }
 
 # Clang, without a warning, into a folder of its own.
-nice -n 10 make -s BUILD=clang CC=clang CFLAGS=-O1 WERROR=1 build/clang/signalbox >"$work/clang" 2>&1
-verdict $? clang_builds_without_a_warning "$work/clang"
-[ "$(build/clang/signalbox --version 2>&1)" = "signalbox $(sed -n 's/^VERSION := //p' Makefile)" ]
-verdict $? what_clang_built_runs
+if command -v clang >/dev/null; then
+    nice -n 10 make -s BUILD=clang CC=clang CFLAGS=-O1 WERROR=1 build/clang/signalbox >"$work/clang" 2>&1
+    verdict $? clang_builds_without_a_warning "$work/clang"
+    [ "$(build/clang/signalbox --version 2>&1)" = "signalbox $(sed -n 's/^VERSION := //p' Makefile)" ]
+    verdict $? what_clang_built_runs
+else
+    echo "left out: there is no clang here (tools/packages lint installs it)"
+fi
 
 # A library that is not there: pkg-config finds all of them but one; then a header without a library of pkg-config.
 mkdir "$work/bin"
