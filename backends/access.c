@@ -14,7 +14,7 @@ struct access {
     struct audit *audit;
     char *environment;
     enum access_state state, resting; /* resting: what a lock returns to */
-    double until;                     /* monotonic */
+    double until;                     /* boot time */
     unsigned changes;                 /* that are being made */
     ev_timer timer;
     void (*changed)(void *data, enum access_state state);
@@ -80,7 +80,7 @@ static void on_timer(struct ev_loop *ev, ev_timer *timer, int events)
 /* The time starts again. Without a marker only this process knows of it, which is no reason to refuse. */
 static void start_time(struct access *access)
 {
-    access->until = clock_monotonic() + access_unlock_seconds();
+    access->until = clock_boottime() + access_unlock_seconds();
     if (access->state == ACCESS_UNLOCKED)
         access_marker_write(access->environment, access_unlock_seconds(), NULL);
     start_timer(access);
@@ -103,7 +103,7 @@ struct access *access_new(struct loop *loop, const struct environment *environme
     double left = access->state == ACCESS_LOCKED ? access_marker_left(access->environment) : 0;
     if (left > 0) {
         access->state = ACCESS_UNLOCKED;
-        access->until = clock_monotonic() + left;
+        access->until = clock_boottime() + left;
         start_timer(access);
     }
     return access;
@@ -126,7 +126,7 @@ double access_left(const struct access *access)
 {
     if (access->state == ACCESS_OPEN)
         return INFINITY;
-    return counts_down(access) ? fmax(access->until - clock_monotonic(), 0) : 0;
+    return counts_down(access) ? fmax(access->until - clock_boottime(), 0) : 0;
 }
 
 void access_unlock(struct access *access, const char *reason)

@@ -27,6 +27,11 @@ double clock_monotonic(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+double clock_boottime(void)
+{
+    return read_clock(CLOCK_BOOTTIME);
+}
+
 double clock_jitter(double spread)
 {
     uint64_t bits = (uint64_t)(clock_monotonic() * 1e9) ^ (uint64_t)getpid() << 40;

@@ -9,6 +9,8 @@
 double clock_wall(void);
 /* Seconds of a clock that never jumps; only differences mean anything. */
 double clock_monotonic(void);
+/* The same, and it goes on while the machine sleeps: for what must not outlast a closed laptop. */
+double clock_boottime(void);
 /* A factor between 1 - spread and 1 + spread, another one at every call and in every process, for what must
  * not happen everywhere at once. */
 double clock_jitter(double spread);

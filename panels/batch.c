@@ -28,7 +28,7 @@ struct app *batch_app(const struct options *options)
     return app;
 }
 
-/* --- waiting ---------------------------------------------------------------------------------- */
+/* ---- waiting ---- */
 
 struct wait {
     struct loop *loop;
@@ -70,7 +70,7 @@ bool batch_wait(struct loop *loop, double seconds, bool (*ready)(void *data), vo
     return wait.answer;
 }
 
-/* --- JSON --------------------------------------------------------------------------------------- */
+/* ---- JSON ---- */
 
 struct json_object *batch_json_value(const struct column *column, struct value value)
 {
@@ -170,7 +170,7 @@ void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel
     json_object_put(envelope);
 }
 
-/* --- CSV and aligned text ------------------------------------------------------------------------- */
+/* ---- CSV and aligned text ---- */
 
 /* The exact value as text; "" for blank and unknown. */
 static char *exact_text(const void *context, const struct column *column, struct value value)
@@ -279,7 +279,7 @@ static void print_plain(FILE *file, const struct view *view, const struct row_li
     talloc_free(context);
 }
 
-/* --- the command ---------------------------------------------------------------------------------- */
+/* ---- the command ---- */
 
 struct batch {
     struct app *app;

@@ -13,7 +13,7 @@
 #include "panels/batch.h"
 #include "panels/console_internal.h"
 
-/* --- layers ----------------------------------------------------------------------------------------- */
+/* ---- layers ---- */
 
 void console_push(struct console *console, struct layer *layer)
 {
@@ -103,7 +103,7 @@ void console_push_page(struct console *console, const char *crumb, struct page *
     console_push(console, &layer->layer);
 }
 
-/* --- what panels ask ---------------------------------------------------------------------------------- */
+/* ---- what panels ask ---- */
 
 void console_say(struct console *console, enum severity severity, const char *format, ...)
 {
@@ -199,7 +199,7 @@ void console_run_program(struct console *console, const char *const argv[], cons
                     argv[0]);
 }
 
-/* --- keys and actions ----------------------------------------------------------------------------------- */
+/* ---- keys and actions ---- */
 
 size_t console_contexts(const struct console *console, const char *contexts[CONTEXTS_MAX])
 {
@@ -443,8 +443,7 @@ void console_ask(struct console *console, const struct prompt_options *options)
     console->dirty = true;
 }
 
-/* --- running ----------------------------------------------------------------------------------------------
- */
+/* ---- running ---- */
 
 static void app_changed(struct app *app)
 {

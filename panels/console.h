@@ -12,7 +12,7 @@
 /* Runs the console until it is left. The exit status; errors before the screen is taken go to stderr. */
 int console_run(const struct options *options);
 
-/* --- what panels call --------------------------------------------------------------------------- */
+/* ---- what panels call ---- */
 
 /* One line in place of the footer until the next key. */
 void console_say(struct console *console, enum severity severity, const char *format, ...)

@@ -120,8 +120,7 @@ double dialog_layer_wait(const struct layer *layer)
     return dialog_wait(((const struct dialog_layer *)layer)->dialog);
 }
 
-/* --- a choice
- * ------------------------------------------------------------------------------------------------ */
+/* ---- a choice ---- */
 
 static void choice_accepted(struct dialog_layer *self)
 {
@@ -149,7 +148,7 @@ void console_choose(struct console *console, const char *title, const struct cho
     console_push(console, &self->layer);
 }
 
-/* --- a dialog of a panel's own ------------------------------------------------------------------------- */
+/* ---- a dialog of a panel's own ---- */
 
 static void own_accepted(struct dialog_layer *self)
 {
@@ -178,8 +177,7 @@ void console_dialog_open(struct console *console)
     console_push(console, layer);
 }
 
-/* --- a change
- * --------------------------------------------------------------------------------------------------- */
+/* ---- a change ---- */
 
 /* What was sent and is watched now: "ended 8121 after 0.1 s · behind 31 → 0 after 3 s". */
 struct change_watch {

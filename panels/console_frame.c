@@ -186,8 +186,7 @@ void console_draw(struct console *console)
     screen_end(screen);
 }
 
-/* --- help --------------------------------------------------------------------------------------------------
- */
+/* ---- help ---- */
 
 static void help_context(struct console *console, struct page *page, const char *const *contexts,
                          size_t context_count, const char *context)

@@ -11,8 +11,7 @@
 #include "panels/batch.h"
 #include "panels/console_internal.h"
 
-/* --- commands ----------------------------------------------------------------------------------------------
- */
+/* ---- commands ---- */
 
 static size_t complete_command(void *data, const char *line, size_t start, size_t end,
                                struct prompt_candidate *out, size_t max)
@@ -84,8 +83,7 @@ void console_open_command(struct console *console)
                                                   .data = console});
 }
 
-/* --- filter and find
- * ------------------------------------------------------------------------------------------ */
+/* ---- filter and find ---- */
 
 static void filter_changed(void *data, const char *line)
 {
@@ -139,8 +137,7 @@ void console_open_find(struct console *console, struct page *page)
                 &(struct prompt_options){.label = "/", .kind = "find", .done = find_done, .data = find});
 }
 
-/* --- export
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- export ---- */
 
 /* A file that is being written by a worker. */
 struct export
@@ -220,8 +217,7 @@ void console_open_export(struct console *console)
                                                   .data = console});
 }
 
-/* --- servers
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- servers ---- */
 
 static void choose_server(struct console *console, const struct pg_server *server)
 {
@@ -262,8 +258,7 @@ void console_choose_server(struct console *console, const char *name)
     talloc_free(lines);
 }
 
-/* --- unlocking
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- unlocking ---- */
 
 static void unlock_reason(void *data, const char *reason)
 {

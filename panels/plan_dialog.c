@@ -43,8 +43,7 @@ static struct plan_request *request_copy(const struct plan_request *from)
     return request;
 }
 
-/* --- which schema
- * --------------------------------------------------------------------------------------------------- */
+/* ---- which schema ---- */
 
 /* Waits for the schemas, and then for the choice of one. */
 struct schema_choice {
@@ -144,8 +143,7 @@ void plan_dialog_other_schema(struct app *app, const struct plan_request *reques
     offer_schemas(app, request, true);
 }
 
-/* --- the dialog before a measured plan
- * --------------------------------------------------------------------------------- */
+/* ---- the dialog before a measured plan ---- */
 
 struct measure_layer {
     struct plan_request *request;

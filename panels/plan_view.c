@@ -122,8 +122,7 @@ static const struct column estimated_columns[] = {
     {"node", "node", "what it does", UNIT_NONE, 0, 0, COLUMN_TREE, value_of_title, NULL},
 };
 
-/* --- the tree
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the tree ---- */
 
 static void fill_row(struct plan_row *row, const void *context, const struct plan_node *node)
 {
@@ -179,8 +178,7 @@ static void changed(void *data, struct explain *explain)
     self->layer.app->changed(self->layer.app);
 }
 
-/* --- drawing
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- drawing ---- */
 
 static const char *phase_text(enum explain_phase phase)
 {
@@ -287,9 +285,7 @@ static void draw(struct layer *layer, struct screen *screen, int top, int rows, 
         draw_findings(self, screen, top + rows - findings, findings, columns);
 }
 
-/* --- actions
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- actions ---- */
 
 static void push_detail(struct plan_layer *self)
 {

@@ -11,8 +11,7 @@
 #include "panels/console.h"
 #include "panels/plan_view.h"
 
-/* --- feeds
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- feeds ---- */
 
 void queries_want(struct app *app, enum pg_feed feed, bool wanted)
 {
@@ -69,8 +68,7 @@ char *queries_row_id(const void *context, const char *server, const char *id)
     return talloc_asprintf(context, "%s/%s", server, id);
 }
 
-/* --- what the selected row is about
- * -------------------------------------------------------------------------------- */
+/* ---- what the selected row is about ---- */
 
 static struct pg_server *row_server(struct app *app, const struct table_row *row)
 {
@@ -96,8 +94,7 @@ static const char *row_session_id(struct app *app, const struct table_row *row)
     return NULL;
 }
 
-/* --- cancel and terminate
- * --------------------------------------------------------------------------------------------- */
+/* ---- cancel and terminate ---- */
 
 /* The possible targets of one F9, frozen when it was pressed. */
 struct end_choice {
@@ -225,9 +222,7 @@ static bool end_sessions(struct app *app, struct error *error)
     return true;
 }
 
-/* --- psql
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- psql ---- */
 
 static bool run_psql(struct app *app, struct error *error)
 {
@@ -246,9 +241,7 @@ static bool run_psql(struct app *app, struct error *error)
     return conninfo != NULL;
 }
 
-/* --- the rest
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- the rest ---- */
 
 static bool next_basis(struct app *app)
 {

@@ -4,6 +4,8 @@
 #define TUI_TABLE_INTERNAL_H
 
 #include <stdint.h>
+#include <stdlib.h>
+#define uthash_fatal(message) abort()
 #include <uthash.h>
 
 #include "tui/table.h"

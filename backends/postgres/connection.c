@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
+#define uthash_fatal(message) abort()
 #include <uthash.h>
 
 #include "backends/postgres/connect_job.h"

@@ -27,8 +27,7 @@ enum {
     KEYS = 200
 };
 
-/* --- who is measured -------------------------------------------------------------------------------------
- */
+/* ---- who is measured ---- */
 
 enum who { OURS, PG_ACTIVITY, PG_TOP, STATEMENTS_VIEW, WHO_COUNT };
 static const struct {
@@ -74,8 +73,7 @@ static bool await_live(struct terminal *t, enum who who)
     return false;
 }
 
-/* --- the load --------------------------------------------------------------------------------------------
- */
+/* ---- the load ---- */
 
 struct load {
     PGconn *sessions[IDLE + SLEEPING];
@@ -164,8 +162,7 @@ static void load_end(struct load *load)
         PQfinish(load->sessions[i]);
 }
 
-/* --- figures ---------------------------------------------------------------------------------------------
- */
+/* ---- figures ---- */
 
 struct figures {
     double start_ms, client_cpu_s, server_cpu_s, server_cpu_tables_s, private_mb, key_ms, key_slowest_ms,
@@ -296,8 +293,7 @@ static double text_fetches(struct cluster *c)
     return fetches;
 }
 
-/* --- the table -------------------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 static void print_cell(double value, int decimals, int width)
 {
