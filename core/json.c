@@ -7,29 +7,7 @@
 #include <string.h>
 
 #include "core/clock.h"
-
-/* Decodes one character; 0 bytes: not valid UTF-8 (RFC 3629). */
-static int utf8_decode(const unsigned char *text, uint32_t *code)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    int length = text[0] < 0x80             ? 1
-                 : (text[0] & 0xe0) == 0xc0 ? 2
-                 : (text[0] & 0xf0) == 0xe0 ? 3
-                 : (text[0] & 0xf8) == 0xf0 ? 4
-                                            : 0;
-    if (length <= 1) {
-        *code = text[0];
-        return length;
-    }
-    *code = text[0] & (0xff >> (length + 1));
-    for (int i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-        *code = *code << 6 | (text[i] & 0x3f);
-    }
-    bool valid = *code >= smallest[length] && *code <= 0x10ffff && (*code < 0xd800 || *code > 0xdfff);
-    return valid ? length : 0;
-}
+#include "core/width.h"
 
 static bool dangerous(uint32_t code)
 {
@@ -54,14 +32,14 @@ static int print_text(struct json_object *object, struct printbuf *out, int leve
 {
     (void)level;
     (void)flags;
-    const unsigned char *text = (const unsigned char *)json_object_get_string(object);
+    const char *text = json_object_get_string(object);
     printbuf_memappend(out, "\"", 1);
     while (*text) {
         uint32_t code;
-        int length = utf8_decode(text, &code);
+        size_t length = utf8_decode(text, 4, &code); /* the NUL ends a character that is cut */
         char escape[8];
         if (length == 0) {
-            snprintf(escape, sizeof escape, "\\\\x%02x", *text);
+            snprintf(escape, sizeof escape, "\\\\x%02x", (unsigned)(unsigned char)*text);
             printbuf_memappend(out, escape, 5);
             length = 1;
         } else if (code == '"' || code == '\\') {
@@ -75,7 +53,7 @@ static int print_text(struct json_object *object, struct printbuf *out, int leve
         } else if (dangerous(code)) {
             print_escape(out, code);
         } else {
-            printbuf_memappend(out, (const char *)text, length);
+            printbuf_memappend(out, text, (int)length);
         }
         text += length;
     }
@@ -96,6 +74,10 @@ struct json_object *json_real(double real)
     if (!isfinite(real))
         return NULL;
     char text[64];
+    if (fabs(real) >= 1e15) { /* a planner's 1e100 does not fit, and has no thousandths */
+        snprintf(text, sizeof text, "%.17g", real);
+        return json_object_new_double_s(real, text);
+    }
     snprintf(text, sizeof text, "%.3f", real);
     /* 12.500 reads better as 12.5, and 12.000 as 12. */
     char *end = text + strlen(text) - 1;

@@ -70,9 +70,7 @@ struct pg_connection {
     bool doomed;
 };
 
-static void take_results(struct pg_connection *c);
 static void lose(struct pg_connection *c, const struct error *error);
-static void open_now(struct pg_connection *c);
 
 /* ---- rows ---- */
 
