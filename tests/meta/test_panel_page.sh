@@ -33,11 +33,11 @@ finish_hunk() {
 while IFS= read -r line; do
     case $mode:$line in
     :'```c '*)
-        mode=file target=${line#'```c '}
+        mode='file' target=${line#'```c '}
         : >"$target"
         files+=("$target")
         ;;
-    :'```diff') mode=diff ;;
+    :'```diff') mode='diff' ;;
     file:'```') mode='' ;;
     file:*) printf '%s\n' "$line" >>"$target" ;;
     diff:'```')

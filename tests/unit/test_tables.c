@@ -24,7 +24,8 @@ static bool is_word(const char *text)
 static bool is_help(const char *text)
 {
     size_t length = text ? strlen(text) : 0;
-    return length >= 5 && !strchr(text, '\n') && (text[length - 1] != '.' || text[length - 2] == '.') && text[0] != ' ';
+    return length >= 5 && !strchr(text, '\n') && (text[length - 1] != '.' || text[length - 2] == '.') &&
+           text[0] != ' ';
 }
 
 static const struct {
