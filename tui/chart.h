@@ -35,13 +35,11 @@ struct chart {
  */
 void chart_draw(const struct chart *chart, struct screen *screen, int top, int left, int rows, int columns);
 
-
 /* "▁▂▃▅": the last `cells` values, scaled to their greatest; NaN is a blank. Returns buffer. */
 char *chart_spark(char *buffer, size_t size, const float *values, size_t count, int cells);
 
 /* "█████▍": a bar for a share of 0..1, at most `cells` cells, in eighths, not padded. Returns buffer; 3 bytes
  * a cell and one more are needed. */
 char *chart_bar(char *buffer, size_t size, double share, int cells);
-
 
 #endif

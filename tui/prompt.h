@@ -52,5 +52,4 @@ int prompt_rows(const struct prompt *prompt, int columns);
 /* Draws with its last line on `row`, and sets the cursor. */
 void prompt_draw(struct prompt *prompt, struct screen *screen, int row);
 
-
 #endif

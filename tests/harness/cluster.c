@@ -94,7 +94,6 @@ static void cluster_start_keeper(struct cluster *c)
     int pipe_ends[2];
     if (pipe2(pipe_ends, O_CLOEXEC) != 0)
         abort();
-    /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): a path from two literals */
     const char *argv[] = {"sh", "-c", script, "keeper", CLUSTER_SCRIPT, c->folder, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

@@ -158,7 +158,7 @@ static void every_action_has_a_help_and_can_be_reached(void **state)
         for (size_t i = 0; i < count; i++) {
             char own[64];
             size_t length = strcspn(actions[i]->id, ".");
-            assert_true(actions[i]->id[length] == '.' && length < sizeof own);
+            assert_true(length < sizeof own && actions[i]->id[length] == '.');
             snprintf(own, sizeof own, "%.*s", (int)length, actions[i]->id);
             const char *const contexts[] = {own};
             const char *keys = keymap_keys_of(context, map, contexts, 1, actions[i]->id);
