@@ -131,7 +131,11 @@ static struct json_object *json_sources(struct app *app, const struct view *view
         struct json_object *object = json_object_new_object();
         json_object_object_add(object, "server", json_text(sources[i].server));
         json_object_object_add(object, "database", json_text(sources[i].database));
-        json_object_object_add(object, "state", json_text(feed_state_name(sources[i].feed->state)));
+        /* One that was never asked because there is no connection has failed. */
+        enum feed_state state = sources[i].feed->state;
+        if (state == FEED_IDLE && source_error(&sources[i])->kind != ERROR_NONE)
+            state = FEED_FAILED;
+        json_object_object_add(object, "state", json_text(feed_state_name(state)));
         json_object_object_add(object, "taken_at", json_time(sources[i].feed->answered_at));
         json_object_object_add(object, "error", json_error(source_error(&sources[i])));
         json_object_array_add(array, object);

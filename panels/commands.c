@@ -14,6 +14,12 @@ static int queries_command(const struct options *options)
     return batch_panel(panel_find("queries"), options);
 }
 
+/* The number of errors is for people; scripts get one exit status for "a file is wrong". */
+static int config(const struct options *options)
+{
+    return config_command(options) ? 2 : 0;
+}
+
 const struct command commands[] = {
     {NULL, NULL, "the console", WHERE " keymap ascii mono view", console_run},
     {"queries", NULL, "statements, activity or locks (--view), as the Queries panel shows them",
@@ -29,7 +35,6 @@ const struct command commands[] = {
     {"lock", NULL, "allow no changes in the environment from now on", "environment reason", lock_command},
     {"audit", "[verify]", "what was done from here; verify walks the chain of hashes",
      "environment json csv plain limit head", audit_command},
-    {"config", "check", "read the environment files and tell every error at once", "environment",
-     config_command},
+    {"config", "check", "read the environment files and tell every error at once", "environment", config},
 };
 const size_t command_count = sizeof commands / sizeof *commands;

@@ -287,18 +287,25 @@ static void change_dry_run(struct dialog_layer *self)
     console_push_page(console, "dry run", page);
 }
 
+static void add_more(struct dialog *dialog, size_t more)
+{
+    char text[96];
+    snprintf(text, sizeof text, "… and %zu more: the dry run shows them all", more);
+    if (more)
+        dialog_add_text(dialog, "", STYLE_DIM, text);
+}
+
+/* Many targets are told in few lines, so that what is to be typed stays on a small screen. */
 static void add_steps(struct dialog *dialog, const struct change *change)
 {
-    const size_t shown = change->step_count <= 8 ? change->step_count : 7;
-    for (size_t i = 0; i < shown; i++)
+    const size_t sent = change->step_count <= 2 ? change->step_count : 1;
+    const size_t subjects = change->step_count <= 3 ? change->step_count : 2;
+    for (size_t i = 0; i < sent; i++)
         dialog_add_text(dialog, i ? "" : "Sends", STYLE_NORMAL, change->steps[i].command);
-    if (shown < change->step_count) {
-        char more[96];
-        snprintf(more, sizeof more, "… and %zu more: a dry run shows them all", change->step_count - shown);
-        dialog_add_text(dialog, "", STYLE_DIM, more);
-    }
-    for (size_t i = 0; i < shown; i++)
+    add_more(dialog, change->step_count - sent);
+    for (size_t i = 0; i < subjects; i++)
         dialog_add_text(dialog, i ? "" : "Target", STYLE_NORMAL, change->steps[i].subject);
+    add_more(dialog, change->step_count - subjects);
     dialog_add_text(dialog, "Effect", STYLE_NORMAL, change->effect);
     if (change->left_out)
         dialog_add_text(dialog, "Left out", STYLE_NORMAL, change->left_out);

@@ -11,7 +11,9 @@
 /* A session with its statement as the screen shows it. */
 struct session_row {
     const struct session *session;
-    char *brief;
+    struct row_list *list; /* owns brief and behind */
+    char *brief;           /* made when it is first asked for */
+    char *behind;
 };
 
 #define ROW(row) (((const struct session_row *)(row))->session)
@@ -59,12 +61,32 @@ static struct value value_of_blocked_by(const void *row)
                           .integers = {ROW(row)->blocked_by, ROW(row)->blocked_by_count},
                           .severity = SEVERITY_WARNING};
 }
+/* The same in words: a prepared transaction has no pid. */
+static struct value value_of_behind(const void *row)
+{
+    struct session_row *self = (struct session_row *)row; /* what it keeps is no part of its value */
+    const struct session *session = self->session;
+    if (!session->blocked_by_count)
+        return value_blank();
+    for (size_t i = 0; !self->behind && i < session->blocked_by_count; i++)
+        if (session->blocked_by[i] == 0)
+            self->behind = talloc_strdup(self->list, "prepared");
+    if (!self->behind)
+        self->behind = talloc_asprintf(self->list, session->blocked_by_count > 1 ? "%lld …" : "%lld",
+                                       (long long)session->blocked_by[0]);
+    struct value value = value_text(self->behind);
+    value.severity = SEVERITY_WARNING;
+    return value;
+}
 static struct value value_of_query_id(const void *row)
 {
     return ROW(row)->query_id ? value_integer(ROW(row)->query_id) : value_blank();
 }
+/* What the role may not see is not "no". */
 static struct value value_of_has_xid(const void *row)
 {
+    if (!ROW(row)->backend_start)
+        return value_unknown();
     return value_boolean(ROW(row)->has_xid);
 }
 TEXT_COLUMN(id)
@@ -73,7 +95,11 @@ TEXT_COLUMN(backend_type)
 TEXT_COLUMN(wait)
 TEXT_COLUMN(database)
 TEXT_COLUMN(role)
-TEXT_COLUMN(application)
+static struct value value_of_application(const void *row)
+{
+    const struct session *session = ROW(row);
+    return !session->backend_start ? value_unknown() : value_text(session->application);
+}
 TEXT_COLUMN(client)
 TEXT_COLUMN(query)
 AGE_COLUMN(session_s)
@@ -82,7 +108,10 @@ AGE_COLUMN(statement_s)
 
 static struct value value_of_brief(const void *row)
 {
-    return value_text(((const struct session_row *)row)->brief);
+    struct session_row *self = (struct session_row *)row; /* what it keeps is no part of its value */
+    if (!self->brief && self->session->query)
+        self->brief = statement_brief(self->list, self->session->query);
+    return value_text(self->brief);
 }
 
 const struct session *queries_session(const struct table_row *row)
@@ -103,8 +132,11 @@ static const struct column columns[] = {
     {"transaction_s", "transact.", "age of the open transaction", UNIT_S, 9, 5, 0, value_of_transaction_s,
      NULL},
     {"session_s", "session", "age of the session", UNIT_S, 9, 7, 0, value_of_session_s, NULL},
-    {"blocked_by", "blocked by", "the sessions that hold the lock it waits for; 0 is a prepared transaction",
-     UNIT_ID, 10, 2, 0, value_of_blocked_by, NULL},
+    {"blocked_by", "blocked by", "pids that hold the lock it waits for; 0 is a prepared transaction", UNIT_ID,
+     10, 9, COLUMN_HIDDEN, value_of_blocked_by, NULL},
+    {"behind", "blocked by",
+     "the session that holds the lock it waits for (… there are more), or prepared: a prepared transaction",
+     UNIT_ID, 10, 2, COLUMN_SCREEN, value_of_behind, NULL},
     {"database", "database", "the database it is connected to", UNIT_NONE, 10, 8, 0, value_of_database, NULL},
     {"role", "role", "who it is", UNIT_NONE, 10, 4, 0, value_of_role, NULL},
     {"application", "application", "application_name, as the client says it", UNIT_NONE, 15, 5, 0,
@@ -149,14 +181,12 @@ static void rows(struct app *app, struct row_list *list)
         if (!snapshot || !app_shows(app, app->servers[i]))
             continue;
         row_list_hold(list, snapshot);
+        struct session_row *made = talloc_zero_array(list, struct session_row, snapshot->count);
         for (size_t s = 0; s < snapshot->count; s++) {
             const struct session *session = &snapshot->sessions[s];
-            struct session_row *row = talloc_zero(list, struct session_row);
-            row->session = session;
-            if (app->console)
-                row->brief = statement_brief(row, session->query);
+            made[s] = (struct session_row){.session = session, .list = list};
             row_list_add(list,
-                         (struct table_row){.data = row,
+                         (struct table_row){.data = &made[s],
                                             .id = queries_row_id(list, snapshot->server, session->id),
                                             .dim = !session->state || strcmp(session->state, "idle") == 0});
         }
@@ -165,7 +195,8 @@ static void rows(struct app *app, struct row_list *list)
 
 void queries_session_page(struct page *page, const struct session *session)
 {
-    const struct session_row row = {.session = session};
+    struct row_list *list = row_list_new(page);
+    const struct session_row row = {.session = session, .list = list};
     page_section(page, "Session");
     for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
         char text[256];

@@ -10,7 +10,8 @@
 /* A statement with its text as the screen shows it. */
 struct statement_row {
     const struct statement *statement;
-    char *brief;
+    struct row_list *list; /* owns brief */
+    char *brief;           /* made when it is first asked for: most rows are never seen */
 };
 
 #define ROW(row) (((const struct statement_row *)(row))->statement)
@@ -39,8 +40,13 @@ static struct value value_of_query(const void *row)
 }
 static struct value value_of_brief(const void *row)
 {
-    return ROW(row)->query && ROW(row)->query[0] ? value_text(((const struct statement_row *)row)->brief)
-                                                 : value_unknown();
+    struct statement_row *self = (struct statement_row *)row; /* what it keeps is no part of its value */
+    const char *query = self->statement->query;
+    if (!query || !query[0])
+        return value_unknown();
+    if (!self->brief)
+        self->brief = statement_brief(self->list, query);
+    return value_text(self->brief);
 }
 static struct value value_of_database(const void *row)
 {
@@ -174,14 +180,15 @@ static void rows(struct app *app, struct row_list *list)
         if (!snapshot || !app_shows(app, app->servers[i]))
             continue;
         row_list_hold(list, snapshot);
+        struct statement_row *made = talloc_zero_array(list, struct statement_row, snapshot->count);
         for (size_t s = 0; s < snapshot->count; s++) {
-            const struct statement *statement = &snapshot->statements[s];
-            struct statement_row *row = talloc_zero(list, struct statement_row);
-            row->statement = statement;
-            if (app->console)
-                row->brief = statement_brief(row, statement->query);
-            row_list_add(list, (struct table_row){
-                                   .data = row, .id = queries_row_id(list, snapshot->server, statement->id)});
+            made[s] = (struct statement_row){.statement = &snapshot->statements[s], .list = list};
+            /* With one server its own identity is enough, and nothing has to be kept. */
+            const char *id = snapshot->statements[s].id;
+            row_list_add(list, (struct table_row){.data = &made[s],
+                                                  .id = app->server_count == 1
+                                                            ? id
+                                                            : queries_row_id(list, snapshot->server, id)});
         }
     }
 }

@@ -113,7 +113,10 @@ static void finish(struct explain *e, enum explain_phase phase)
     char why[1400] = "";
     if (phase == EXPLAIN_FAILED)
         error_format(&e->error, why, sizeof why);
-    record_outcome(e, phase == EXPLAIN_DONE ? "done" : "failed", *why ? why : NULL);
+    const char *outcome = phase == EXPLAIN_DONE              ? "done"
+                          : e->error.kind == ERROR_CANCELLED ? "cancelled"
+                                                             : "failed";
+    record_outcome(e, outcome, *why ? why : NULL);
     ev_timer_stop(loop_ev(e->loop), &e->cancel_late);
     ev_timer_stop(loop_ev(e->loop), &e->cancel_now);
     e->phase = phase;
@@ -185,7 +188,11 @@ static void plan_done(void *data, const struct error *error)
         return;
     }
     if (error) {
-        fail(e, error);
+        struct error told = *error;
+        if (e->phase == EXPLAIN_CANCELLING && error->kind == ERROR_CANCELLED)
+            error_set(&told, ERROR_CANCELLED, e->session->where, "no plan", NULL,
+                      "cancelled by you; the server has stopped it");
+        fail(e, &told);
         return;
     }
     if (e->error.kind == ERROR_NONE)
@@ -365,7 +372,7 @@ static int explain_destroy(struct explain *e)
         e->ticket->explain = NULL;
     if (e->running && e->session->connection)
         pg_connection_cancel(e->session->connection);
-    record_outcome(e, "failed", "given up by the user: the server was asked to stop it");
+    record_outcome(e, "cancelled", "given up by the user: the server was asked to stop it");
     return 0;
 }
 

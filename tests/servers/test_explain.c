@@ -586,7 +586,7 @@ static void test_cancel(void **state)
     explain_cancel(r.explain);
     assert_int_equal(explain_phase(r.explain), EXPLAIN_CANCELLING);
     assert_true(loop_until(r.w.loop, 10, has_ended, &r));
-    expect_error(&r, ERROR_CANCELLED, "user request");
+    expect_error(&r, ERROR_CANCELLED, "cancelled by you");
     finish(&r);
     expect_no_session(b);
     /* At once, before anything is connected. */
@@ -598,8 +598,8 @@ static void test_cancel(void **state)
     expect_no_session(b);
     struct audit_list *list = records(b);
     const struct audit_record *last = &list->records[list->count - 1];
-    assert_string_equal(last->outcome, "failed");
-    assert_non_null(strstr(last->detail, "user request"));
+    assert_string_equal(last->outcome, "cancelled");
+    assert_non_null(strstr(last->detail, "cancelled by you"));
     talloc_free(list);
 }
 
