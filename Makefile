@@ -116,7 +116,7 @@ picture:
 
 .PHONY: test
 test:
-	@if [ -x tools/packages ]; then tools/packages build test; fi
+	@tools/packages build test lint
 	@tests/run
 .PRECIOUS: $(OUT)/tests/unit/%.o $(OUT)/tests/e2e/%.o $(OUT)/tests/screen/%.o $(OUT)/tests/servers/%.o
 
