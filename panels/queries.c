@@ -159,7 +159,7 @@ static char **session_ids(struct app *app, struct end_choice *choice, const stru
 }
 
 /* A change goes to one server: marks elsewhere are not forgotten silently. */
-static void add_groups(struct app *app, struct end_choice *choice)
+static void add_marked(struct app *app, struct end_choice *choice)
 {
     size_t row_count, count;
     const struct table_row **rows = console_marked(app->console, choice, &row_count);
@@ -169,14 +169,18 @@ static void add_groups(struct app *app, struct end_choice *choice)
                  talloc_asprintf(choice, "the %zu marked on %s%s", count, choice->server,
                                  count < row_count ? " (marks on other servers stay)" : ""),
                  NULL);
-    if (console_is_filtered(app->console)) {
-        rows = console_filtered(app->console, choice, &row_count);
-        ids = session_ids(app, choice, rows, row_count, &count);
-        if (count > 1)
-            add_both(choice, ids, count,
-                     talloc_asprintf(choice, "all %zu that the filter shows on %s", count, choice->server),
-                     NULL);
-    }
+}
+
+static void add_filtered(struct app *app, struct end_choice *choice)
+{
+    size_t row_count, count;
+    if (!console_is_filtered(app->console))
+        return;
+    const struct table_row **rows = console_filtered(app->console, choice, &row_count);
+    char **ids = session_ids(app, choice, rows, row_count, &count);
+    if (count > 1)
+        add_both(choice, ids, count,
+                 talloc_asprintf(choice, "all %zu that the filter shows on %s", count, choice->server), NULL);
 }
 
 /* Why there is nothing to cancel in the row's session, or NULL. */
@@ -205,6 +209,8 @@ static bool end_sessions(struct app *app, struct error *error)
     struct pg_server *server = row_server(app, row);
     struct end_choice *choice = talloc_zero(NULL, struct end_choice);
     choice->server = talloc_strdup(choice, pg_server_name(server));
+    /* Who marked some means those. */
+    add_marked(app, choice);
     char **one = talloc_array(choice, char *, 1);
     one[0] = talloc_strdup(one, id);
     add_both(choice, one, 1, talloc_asprintf(choice, "session %.*s", (int)strcspn(id, "@"), id),
@@ -217,7 +223,7 @@ static bool end_sessions(struct app *app, struct error *error)
                  behind_count == 1 ? "the one that waits behind it"
                                    : talloc_asprintf(choice, "the %zu that wait behind it", behind_count),
                  NULL);
-    add_groups(app, choice);
+    add_filtered(app, choice);
     console_choose(app->console, "What shall end?", choice->lines, choice->count, end_chosen, choice);
     return true;
 }

@@ -259,7 +259,7 @@ static bool filled(struct dialog *dialog, int at)
         snprintf(message, sizeof message, "%s is needed", *item->label ? item->label : "this field");
     else if (item->kind == ITEM_CONFIRMATION && strcmp(item->field->text, item->expected) != 0)
         snprintf(message, sizeof message, "%s: %s",
-                 item->field->length ? "That is something else; nothing was done" : "Not confirmed yet",
+                 item->field->length ? "Not what was asked for, nothing was done" : "Not confirmed yet",
                  item->prompt);
     else
         return true;

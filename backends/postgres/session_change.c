@@ -134,6 +134,21 @@ static const char *reason_to_leave(const struct session *session)
     return NULL;
 }
 
+/* The server's own processes: none may be signalled by a role that is no superuser, and none should be. */
+static bool own_process(const struct session *session)
+{
+    static const char *const others[] = {"client backend",
+                                         "parallel worker",
+                                         "walsender",
+                                         "autovacuum worker",
+                                         "logical replication worker",
+                                         "logical replication apply"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (begins(session->backend_type, others[i]))
+            return false;
+    return session->backend_type != NULL;
+}
+
 static bool runs_nothing(const struct session *session)
 {
     return begins(session->state, "idle");
@@ -170,6 +185,10 @@ static bool choose_one(struct choice *choice, struct pg_server *server, enum ses
             "the role `watch` may not see when session %d began, so it cannot be told from a later "
             "one",
             session->pid);
+    if (own_process(session))
+        return error_set(error, ERROR_INTERLOCK, where, what, NULL,
+                         "%d is the server's own process (%s), not a session", session->pid,
+                         session->backend_type);
     if (verb == SESSION_CANCEL && runs_nothing(session))
         return error_set(error, ERROR_INTERLOCK, where, what, "End the session instead (terminate).",
                          "session %d is %s: no statement runs that could be cancelled", session->pid,
