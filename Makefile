@@ -182,7 +182,7 @@ uninstall:
 # What clang-tidy needs to know of a compilation; strings in quotes are given by tests/lint.
 .PHONY: lint lint-flags
 lint:
-	@tools/packages build lint
+	@tools/packages build test lint
 	@tests/lint
 lint-flags:
 	@echo "-std=c11 $(WARNINGS) -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PC) 2>/dev/null)"
