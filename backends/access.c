@@ -9,6 +9,8 @@
 #include "core/clock.h"
 #include "core/files.h"
 
+#define LOOK_S 1.0
+
 struct access {
     struct loop *loop;
     struct audit *audit;
@@ -17,6 +19,8 @@ struct access {
     double until;                     /* boot time */
     unsigned changes;                 /* that are being made */
     ev_timer timer;
+    ev_timer look; /* whether another process has locked: the marker is gone then */
+    bool marked;   /* our unlock stands in the marker */
     void (*changed)(void *data, enum access_state state);
     void *data;
 };
@@ -44,8 +48,11 @@ static void start_timer(struct access *access)
 {
     struct ev_loop *ev = loop_ev(access->loop);
     ev_timer_stop(ev, &access->timer);
+    ev_timer_stop(ev, &access->look);
     if (!counts_down(access))
         return;
+    if (access->state == ACCESS_UNLOCKED && access->marked)
+        ev_timer_again(ev, &access->look);
     double left = access_left(access), step = fmod(left, 60);
     ev_now_update(ev);
     ev_timer_set(&access->timer, step > 0.001 ? step : fmin(left, 60), 0);
@@ -77,12 +84,22 @@ static void on_timer(struct ev_loop *ev, ev_timer *timer, int events)
     }
 }
 
+/* `signalbox lock`, or another console of this user that was left, locks this one too. */
+static void on_look(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    struct access *access = timer->data;
+    (void)ev, (void)events;
+    /* Near the end the marker runs out by itself. */
+    if (access_left(access) > 2 * LOOK_S && access_marker_left(access->environment) <= 0)
+        access_lock(access, "another process of this user has locked it");
+}
+
 /* The time starts again. Without a marker only this process knows of it, which is no reason to refuse. */
 static void start_time(struct access *access)
 {
     access->until = clock_boottime() + access_unlock_seconds();
     if (access->state == ACCESS_UNLOCKED)
-        access_marker_write(access->environment, access_unlock_seconds(), NULL);
+        access->marked = access_marker_write(access->environment, access_unlock_seconds(), NULL);
     start_timer(access);
 }
 
@@ -99,11 +116,13 @@ struct access *access_new(struct loop *loop, const struct environment *environme
     access->resting = environment->access.locked ? ACCESS_LOCKED : ACCESS_OPEN;
     access->state = access->resting;
     ev_timer_init(&access->timer, on_timer, 0, 0);
-    access->timer.data = access;
+    ev_timer_init(&access->look, on_look, 0, LOOK_S);
+    access->timer.data = access->look.data = access;
     double left = access->state == ACCESS_LOCKED ? access_marker_left(access->environment) : 0;
     if (left > 0) {
         access->state = ACCESS_UNLOCKED;
         access->until = clock_boottime() + left;
+        access->marked = true;
         start_timer(access);
     }
     return access;
@@ -114,6 +133,7 @@ void access_free(struct access *access)
     if (!access)
         return;
     ev_timer_stop(loop_ev(access->loop), &access->timer);
+    ev_timer_stop(loop_ev(access->loop), &access->look);
     talloc_free(access);
 }
 

@@ -231,6 +231,20 @@ static void test_marker(void **state)
     assert_true(access_marker_remove("test", NULL)); /* none is none */
 }
 
+static void test_locked_by_another_process(void **state)
+{
+    struct fixture *f = *state;
+    access_unlock(f->access, NULL);
+    access_change_begins(f->access);
+    assert_true(access_marker_remove("test", NULL));
+    while (access_left(f->access) > 0) /* seen, but never done within a change */
+        ev_run(loop_ev(f->loop), EVRUN_ONCE);
+    assert_int_equal(access_state(f->access), ACCESS_UNLOCKED);
+    access_change_ends(f->access);
+    assert_int_equal(access_state(f->access), ACCESS_LOCKED);
+    assert_string_equal(events(f), "unlock lock");
+}
+
 static void test_wrong_markers(void **state)
 {
     struct fixture *f = *state;
@@ -257,9 +271,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_lock_and_unlock),     TEST(test_open),        TEST(test_ends_at_idle),
-        TEST(test_not_within_a_change), TEST(test_break_glass), TEST(test_marker),
-        TEST(test_wrong_markers),
+        TEST(test_lock_and_unlock),           TEST(test_open),          TEST(test_ends_at_idle),
+        TEST(test_not_within_a_change),       TEST(test_break_glass),   TEST(test_marker),
+        TEST(test_locked_by_another_process), TEST(test_wrong_markers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
