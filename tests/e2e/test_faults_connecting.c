@@ -180,17 +180,18 @@ static void statement_timeout(void **state)
     struct terminal *t = stage_open_with(
         s, 32, 160, NULL, NULL, (const char *const[]){"--postgres", text, "--view", "statements", NULL});
     terminal_wait(t, 15, "CREATE EXTENSION");
-    /* The view behind the statements is locked away: the query runs into its timeout, and the rows stay. */
+    /* A view that the statements need is locked away: the query runs into our lock timeout, and the rows
+     * stay. */
     stage_do(locker, "BEGIN");
-    stage_do(locker, "LOCK pg_stat_statements IN ACCESS EXCLUSIVE MODE");
+    stage_do(locker, "LOCK pg_stat_statements_info IN ACCESS EXCLUSIVE MODE");
     terminal_keys(t, "F5");
-    terminal_wait(t, 40, "timeout");
+    terminal_wait(t, 40, "lock timeout");
     terminal_wait(t, 5, "CREATE EXTENSION");
     terminal_keys(t, "F3");
     terminal_wait(t, 10, "checkpointer");
     stage_do(locker, "ROLLBACK");
     terminal_keys(t, "F2", "F5");
-    terminal_wait_gone(t, 60, "timeout");
+    terminal_wait_gone(t, 60, "lock timeout");
     terminal_keys(t, "q");
     terminal_expect_exit(t, 15, 0);
     terminal_end(t);
