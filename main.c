@@ -1,22 +1,20 @@
 /* signalbox: options and sub-commands. The only place that ends the program. */
 #include <locale.h>
-#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "panels/batch.h"
 #include "panels/keys.h"
 #include "panels/options.h"
 
-int main(int argc, char *argv[])
+static int run(int argc, char *argv[])
 {
     struct options options;
     struct error error;
     enum options_answer answer;
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
-    /* A worker may still be connecting when the program ends: OpenSSL must not be taken down under it. */
-    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     const struct command *command = options_parse(&options, argc, argv, &answer, &error);
     if (!command) {
         batch_print_error(&error);
@@ -39,4 +37,20 @@ int main(int argc, char *argv[])
         break;
     }
     return command->run(&options);
+}
+
+#ifdef __SANITIZE_ADDRESS__
+void __lsan_do_leak_check(void);
+#endif
+
+/* A worker may still be connecting: the libraries that it is in (OpenSSL, Kerberos) must not be taken down
+ * under it, as exit() does. */
+int main(int argc, char *argv[])
+{
+    int status = run(argc, argv);
+    fflush(NULL);
+#ifdef __SANITIZE_ADDRESS__
+    __lsan_do_leak_check();
+#endif
+    _exit(status);
 }
