@@ -36,10 +36,55 @@ struct environment_redis {
     const char *via; /* SSH host to go through, or NULL */
 };
 
+/*
+ * A host: named in the file, matched by a wildcard of the file among the Host entries of ssh_config, from an
+ * Ansible inventory, or given by --ssh. Each name stands once.
+ */
 struct environment_host {
     const char *name;
     const char *group; /* or NULL */
     const char *ssh;   /* what `ssh` is called with; the name when the file says nothing */
+};
+
+/* How hosts are reached and how often they are asked. */
+struct environment_ssh {
+    const char *config;              /* ssh_config file instead of the user's own, or NULL */
+    const char *transport;           /* "auto", "libssh2" or "system" */
+    double fast_s, medium_s, slow_s; /* seconds between two samples: 5, 20, 300 */
+    const char *release;             /* file on each host whose text names the release, or NULL */
+    const char *nginx_status; /* URL of stub_status as seen on the host: http://127.0.0.1/nginx_status */
+};
+
+/* An address that users use, asked from outside. */
+struct environment_url {
+    const char *name;
+    const char *url;  /* "{domain}" in it stands for each domain of `domains`, or of the tenants' table */
+    int expect;       /* status; 200 */
+    const char *from; /* host that asks too, or NULL */
+    const char *const *domains;
+    size_t domain_count;
+};
+
+/* A log that is followed; without any in the file the usual places are looked at. */
+struct environment_log {
+    const char *name;
+    const char *path;      /* on the host, may hold * and ? */
+    const char *unit;      /* of the journal, instead of a path */
+    const char *container; /* of docker, instead of a path */
+    const char *format;    /* "nginx", "gunicorn", "celery", "postgres", "plain"; NULL: by the name */
+    const char *group;     /* only hosts of this group, or NULL: all */
+};
+
+struct environment_step {
+    const char *run;  /* shell command on the host */
+    const char *undo; /* or NULL */
+};
+struct environment_runbook {
+    const char *name;
+    const char *help;  /* one line, or NULL */
+    const char *hosts; /* group or host that it is meant for, or NULL: what is selected */
+    const struct environment_step *steps;
+    size_t step_count;
 };
 
 enum tenancy_model { TENANCY_NONE, TENANCY_SCHEMA, TENANCY_RLS, TENANCY_DATABASE, TENANCY_CITUS };
@@ -81,6 +126,13 @@ struct environment {
     size_t redis_count;
     const struct environment_host *hosts;
     size_t host_count;
+    struct environment_ssh ssh;
+    const struct environment_url *urls;
+    size_t url_count;
+    const struct environment_log *logs;
+    size_t log_count;
+    const struct environment_runbook *runbooks;
+    size_t runbook_count;
     struct environment_tenancy tenancy;
     struct environment_policy policy;
     struct environment_access access;

@@ -10,10 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backends/connection_state.h"
 #include "core/error.h"
 #include "core/loop.h"
-
-enum connection_state { CONNECTION_IDLE, CONNECTION_CONNECTING, CONNECTION_UP, CONNECTION_DOWN };
 
 struct pg_connection;
 
