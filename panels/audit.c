@@ -158,12 +158,12 @@ static void want(struct app *app, bool wanted)
     feed_want(&audit_state(app)->feed, wanted);
 }
 
-static size_t sources(struct app *app, struct source found[SOURCES_MAX])
+static void sources(struct app *app, struct source_list *list)
 {
     struct audit_state *state = audit_state(app);
-    found[0] = (struct source){
-        .server = app->environment->name, .feed = &state->feed, .connection_error = &state->none};
-    return 1;
+    source_list_add(list, (struct source){.server = app->environment->name,
+                                          .feed = &state->feed,
+                                          .connection_error = &state->none});
 }
 
 static uint64_t version(struct app *app)

@@ -124,13 +124,16 @@ static const struct error *source_error(const struct source *source)
 
 static struct json_object *json_sources(struct app *app, const struct view *view)
 {
-    struct source sources[SOURCES_MAX];
-    size_t count = view->sources ? view->sources(app, sources) : 0;
+    struct source_list *list = source_list_new(NULL);
+    if (view->sources)
+        view->sources(app, list);
+    struct source *sources = list->items;
     struct json_object *array = json_object_new_array();
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < list->count; i++) {
         struct json_object *object = json_object_new_object();
         json_object_object_add(object, "server", json_text(sources[i].server));
         json_object_object_add(object, "database", json_text(sources[i].database));
+        json_object_object_add(object, "feed", json_text(sources[i].feed->name));
         /* One that was never asked because there is no connection has failed. */
         enum feed_state state = sources[i].feed->state;
         if (state == FEED_IDLE && source_error(&sources[i])->kind != ERROR_NONE)
@@ -140,6 +143,7 @@ static struct json_object *json_sources(struct app *app, const struct view *view
         json_object_object_add(object, "error", json_error(source_error(&sources[i])));
         json_object_array_add(array, object);
     }
+    talloc_free(list);
     return array;
 }
 
@@ -315,37 +319,46 @@ static bool source_settled(const struct source *source, double asked_at)
     return false;
 }
 
+/* Freed by the caller. */
+static struct source_list *batch_sources(struct batch *batch)
+{
+    struct source_list *sources = source_list_new(NULL);
+    batch->view->sources(batch->app, sources);
+    return sources;
+}
+
 static bool batch_ready(void *data)
 {
     struct batch *batch = data;
-    struct source sources[SOURCES_MAX];
-    size_t count = batch->view->sources(batch->app, sources);
-    for (size_t i = 0; i < count; i++)
-        if (!source_settled(&sources[i], batch->asked_at))
-            return false;
-    return true;
+    struct source_list *sources = batch_sources(batch);
+    bool settled = true;
+    for (size_t i = 0; i < sources->count && settled; i++)
+        settled = source_settled(&sources->items[i], batch->asked_at);
+    talloc_free(sources);
+    return settled;
 }
 
 /* Tells what failed; the exit status. */
 static int batch_verdict(struct batch *batch)
 {
-    struct source sources[SOURCES_MAX];
-    size_t count = batch->view->sources(batch->app, sources);
+    struct source_list *sources = batch_sources(batch);
     int status = 0;
-    for (size_t i = 0; i < count; i++) {
-        enum feed_state state = sources[i].feed->state;
-        if (state == FEED_LIVE || (state == FEED_LATE && source_answered(&sources[i], batch->asked_at)))
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct source *source = &sources->items[i];
+        enum feed_state state = source->feed->state;
+        if (state == FEED_LIVE || (state == FEED_LATE && source_answered(source, batch->asked_at)))
             continue;
         status = 1;
-        const struct error *error = source_error(&sources[i]);
+        const struct error *error = source_error(source);
         struct error late;
         if (error->kind == ERROR_NONE) {
-            error_set(&late, ERROR_TIMEOUT, sources[i].server, "no answer", NULL,
+            error_set(&late, ERROR_TIMEOUT, source->server, "no answer", NULL,
                       "nothing came within the deadline");
             error = &late;
         }
         batch_print_error(error);
     }
+    talloc_free(sources);
     return status;
 }
 
@@ -397,11 +410,11 @@ static void batch_print(struct batch *batch, const struct panel_ops *panel)
 
 static void refresh_sources(struct batch *batch)
 {
-    struct source sources[SOURCES_MAX];
-    size_t count = batch->view->sources(batch->app, sources);
+    struct source_list *sources = batch_sources(batch);
     batch->asked_at = clock_wall();
-    for (size_t i = 0; i < count; i++)
-        feed_refresh(sources[i].feed);
+    for (size_t i = 0; i < sources->count; i++)
+        feed_refresh(sources->items[i].feed);
+    talloc_free(sources);
 }
 
 /* The panel's view that --view names, else its first. */

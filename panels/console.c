@@ -94,13 +94,26 @@ void console_push_page(struct console *console, const char *crumb, struct page *
     struct page_layer *layer = talloc_zero(NULL, struct page_layer);
     struct layer_ops *ops = talloc_zero(layer, struct layer_ops);
     layer->contexts[0] = "text";
-    layer->contexts[1] = console->panel->id;
+    layer->contexts[1] = console_panel(console)->id;
     *ops = (struct layer_ops){
         .contexts = layer->contexts, .crumb = page_crumb, .draw = page_layer_draw, .act = page_layer_act};
     layer->layer.ops = ops;
     layer->crumb = talloc_strdup(layer, crumb);
     layer->page = talloc_steal(layer, page);
     console_push(console, &layer->layer);
+}
+
+struct layer *console_view_layer(const struct console *console)
+{
+    struct layer *layer = console->top;
+    while (layer != console->base && !layer_is_view(layer))
+        layer = layer->below;
+    return layer;
+}
+
+void console_push_panel(struct console *console, const struct panel_ops *panel)
+{
+    console_push(console, view_layer_new(console, panel));
 }
 
 /* ---- what panels ask ---- */
@@ -122,30 +135,36 @@ void console_say_error(struct console *console, const struct error *error)
     console->dirty = true;
 }
 
+const struct panel_ops *console_panel(const struct console *console)
+{
+    return view_layer_panel(console_view_layer(console));
+}
+
 const struct view *console_view(const struct console *console)
 {
-    return view_layer_view(console->base);
+    return view_layer_view(console_view_layer(console));
 }
 
 void console_show_view(struct console *console, const char *view_id)
 {
-    const struct view *view = panel_view(console->panel, view_id);
+    const struct view *view = panel_view(console_panel(console), view_id);
+    struct layer *layer = console_view_layer(console);
     console->place++;
-    while (console->top != console->base)
+    while (console->top != layer)
         console_pop(console);
     if (view)
-        view_layer_show(console->base, view);
+        view_layer_show(layer, view);
     console->dirty = true;
 }
 
 const struct table_row *console_selected(struct console *console)
 {
-    return table_selected(console->base->table);
+    return table_selected(console_view_layer(console)->table);
 }
 
 const struct table_row **console_marked(struct console *console, const void *context, size_t *count)
 {
-    struct table *table = console->base->table;
+    struct table *table = console_view_layer(console)->table;
     const struct table_row **rows =
         talloc_array(context, const struct table_row *, table_marked_count(table) + 1);
     const struct table_row *row;
@@ -158,7 +177,7 @@ const struct table_row **console_marked(struct console *console, const void *con
 
 const struct table_row **console_filtered(struct console *console, const void *context, size_t *count)
 {
-    struct table *table = console->base->table;
+    struct table *table = console_view_layer(console)->table;
     *count = table_matching(table);
     const struct table_row **rows = talloc_array(context, const struct table_row *, *count + 1);
     for (size_t i = 0; i < *count; i++)
@@ -168,7 +187,7 @@ const struct table_row **console_filtered(struct console *console, const void *c
 
 bool console_is_filtered(const struct console *console)
 {
-    return table_filter(console->base->table)[0] != '\0';
+    return table_filter(console_view_layer(console)->table)[0] != '\0';
 }
 
 void console_run_program(struct console *console, const char *const argv[], const char *const environment[])
@@ -228,7 +247,7 @@ void console_quit(struct console *console, int status)
 
 static void next_view(struct console *console, int step)
 {
-    const struct panel_ops *panel = console->panel;
+    const struct panel_ops *panel = console_panel(console);
     for (size_t i = 0; i < panel->view_count; i++)
         if (panel->views[i] == console_view(console)) {
             console_show_view(console,
@@ -241,18 +260,14 @@ static void show_panel(struct console *console, int number)
 {
     for (size_t i = 0; i < panel_count; i++)
         if (panel_registry[i]->number == number) {
-            if (panel_registry[i] == console->panel) {
-                while (console->top != console->base)
-                    console_pop(console);
-                return;
-            }
             while (console->top != console->base)
                 console_pop(console);
             struct layer *old = console->base;
+            if (panel_registry[i] == view_layer_panel(old))
+                return;
             console->place++;
-            console->panel = panel_registry[i];
             console->top = NULL;
-            console->base = view_layer_new(console, console->panel);
+            console->base = view_layer_new(console, panel_registry[i]);
             console->top = console->base;
             old->ops->free(old);
             talloc_free(old);
@@ -279,7 +294,7 @@ static bool do_global(struct console *console, const char *name, const char *arg
     else if (strcmp(name, "suspend") == 0)
         screen_stop(console->screen);
     else if (strcmp(name, "refresh") == 0)
-        view_layer_ask(console->base);
+        view_layer_ask(console_view_layer(console));
     else if (strcmp(name, "next-view") == 0)
         next_view(console, 1);
     else if (strcmp(name, "previous-view") == 0)
@@ -337,7 +352,7 @@ static bool do_table(struct console *console, const char *action, const char *ar
         copy_rows(console, table);
         return true;
     case TABLE_WANTS_EXPORT:
-        if (console->top == console->base)
+        if (layer_is_view(console->top))
             console_open_export(console);
         else
             console_say(
@@ -364,11 +379,11 @@ void console_do(struct console *console, const char *action, const char *argumen
         return;
     }
     if (strncmp(action, "table.", 6) == 0 || strncmp(action, "text.", 5) == 0 ||
-        strncmp(action, "dialog.", 7) == 0 || !console->panel->act) {
+        strncmp(action, "dialog.", 7) == 0 || !console_panel(console)->act) {
         console_say(console, SEVERITY_NONE, "not possible here");
         return;
     }
-    if (!console->panel->act(console->app, action, &error))
+    if (!console_panel(console)->act(console->app, action, &error))
         console_say_error(console, &error);
 }
 
@@ -471,7 +486,7 @@ static void on_turn(void *data)
         return;
     console->dirty = false;
     if (!console->paused)
-        view_layer_refresh(console->base);
+        view_layer_refresh(console_view_layer(console));
     change_watch_check(console);
     console_draw(console);
     /* A dialog begins to take keys after a quiet moment: draw again then. */
@@ -543,8 +558,7 @@ int console_run(const struct options *options)
     if (console_load_keys(console, options) && console_take_screen(console, options)) {
         app->console = console;
         app->changed = app_changed;
-        console->panel = panel_registry[0];
-        console->base = console->top = view_layer_new(console, console->panel);
+        console->base = console->top = view_layer_new(console, panel_registry[0]);
         if (options->view)
             console_show_view(console, options->view);
         console->dirty = true;

@@ -19,7 +19,8 @@ void console_say(struct console *console, enum severity severity, const char *fo
     __attribute__((format(printf, 3, 4)));
 void console_say_error(struct console *console, const struct error *error);
 
-/* The view that is shown, and shows another one of the same panel. */
+/* The panel and the view that is shown (the topmost one), and shows another view of that panel. */
+const struct panel_ops *console_panel(const struct console *console);
 const struct view *console_view(const struct console *console);
 void console_show_view(struct console *console, const char *view_id);
 
@@ -32,6 +33,10 @@ bool console_is_filtered(const struct console *console);
 
 /* A page on top; `page` is taken over. `crumb` goes into the path of the title line. */
 void console_push_page(struct console *console, const char *crumb, struct page *page);
+
+/* A panel without a tab on top of the view (one host of a fleet): its views, table and actions are the
+ * current ones until it is left. What it is about is the caller's to set before. */
+void console_push_panel(struct console *console, const struct panel_ops *panel);
 
 /* A choice of one of several lines; `chosen` is called with its number, or not at all. `data` is freed with
  * talloc_free afterwards. */

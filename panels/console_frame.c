@@ -65,22 +65,27 @@ static struct frame_connection connection_of(const struct app *app, const struct
     return connection;
 }
 
+enum { CONNECTIONS_MAX = 64 };
+
 static int draw_header(struct console *console)
 {
     const struct app *app = console->app;
     char clock[32], lock[64], numbers[16][4];
     struct frame_tab tabs[16];
-    struct frame_connection connections[SOURCES_MAX];
+    struct frame_connection connections[CONNECTIONS_MAX];
     struct frame_header header = {
         .environment = app->environment->title, .tabs = tabs, .connections = connections};
     header.badge = console_badge(console, &header.badge_style);
     header.lock = lock_text(console, lock, sizeof lock, &header.lock_style);
-    for (size_t i = 0; i < panel_count && i < 16; i++) {
-        snprintf(numbers[i], sizeof numbers[i], "%d", panel_registry[i]->number);
-        tabs[header.tab_count++] =
-            (struct frame_tab){numbers[i], panel_registry[i]->title, panel_registry[i] == console->panel};
+    for (size_t i = 0; i < panel_count && header.tab_count < 16; i++) {
+        if (!panel_registry[i]->number)
+            continue;
+        char *number = numbers[header.tab_count];
+        snprintf(number, sizeof numbers[0], "%d", panel_registry[i]->number);
+        tabs[header.tab_count++] = (struct frame_tab){number, panel_registry[i]->title,
+                                                      panel_registry[i] == view_layer_panel(console->base)};
     }
-    for (size_t i = 0; i < app->server_count && i < SOURCES_MAX; i++)
+    for (size_t i = 0; i < app->server_count && i < CONNECTIONS_MAX; i++)
         connections[header.connection_count++] = connection_of(app, app->servers[i]);
     header.clock = clock_time_of_day(clock, sizeof clock, clock_wall());
     return frame_draw_header(console->screen, &header);
@@ -95,7 +100,7 @@ static void draw_path(struct console *console, int row)
     do
         layers[depth++] = layer;
     while ((layer = layer->below) && depth < 12);
-    parts[count++] = console->panel->title;
+    parts[count++] = view_layer_panel(console->base)->title;
     while (depth--)
         if (layers[depth]->ops->crumb)
             parts[count++] = layers[depth]->ops->crumb((struct layer *)layers[depth]);
@@ -227,13 +232,13 @@ void console_help(struct console *console)
     size_t count = console_contexts(console, contexts);
     struct page *page = page_new(NULL);
     const struct view *view = console_view(console);
-    if (console->top == console->base) {
+    if (layer_is_view(console->top)) {
         page_section(page, view->title);
         page_text(page, STYLE_NORMAL, 0, view->summary);
     }
     for (size_t c = 0; c < count; c++)
         help_context(console, page, contexts, count, contexts[c]);
-    if (console->top == console->base) {
+    if (layer_is_view(console->top)) {
         page_section(page, "columns");
         for (size_t i = 0; i < view->column_count; i++)
             help_column(console->app, page, &view->columns[i]);

@@ -18,7 +18,6 @@ struct console {
     const struct action **actions;
     size_t action_count;
     struct prompt *prompt;
-    const struct panel_ops *panel;
     struct layer *top; /* the view lies at the bottom and is always there */
     struct layer *base;
     unsigned place; /* see console_place */
@@ -46,7 +45,12 @@ size_t console_contexts(const struct console *console, const char *contexts[CONT
 void console_quit(struct console *console, int status);
 void console_ask(struct console *console, const struct prompt_options *options);
 
+/* The topmost layer that shows a view: console->base, or a panel that was laid on it. */
+struct layer *console_view_layer(const struct console *console);
+
 /* console_view.c: the layer that shows a view of a panel */
+bool layer_is_view(const struct layer *layer);
+const struct panel_ops *view_layer_panel(const struct layer *layer);
 struct layer *view_layer_new(struct console *console, const struct panel_ops *panel);
 void view_layer_show(struct layer *layer, const struct view *view);
 void view_layer_refresh(struct layer *layer);

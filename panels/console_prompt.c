@@ -196,7 +196,7 @@ static void export_start(void *data, const char *path)
         abort();
     const char *dot = strrchr(path, '.');
     if (dot && strcmp(dot, ".json") == 0)
-        batch_print_json(file, console->app, console->panel, console_view(console), rows);
+        batch_print_json(file, console->app, console_panel(console), console_view(console), rows);
     else
         batch_print_csv(file, console_view(console), rows);
     fclose(file);
@@ -222,7 +222,7 @@ void console_open_export(struct console *console)
 static void choose_server(struct console *console, const struct pg_server *server)
 {
     console->app->chosen = server;
-    view_layer_refresh(console->base);
+    view_layer_refresh(console_view_layer(console));
     console->dirty = true;
 }
 

@@ -21,6 +21,8 @@ struct view_layer {
     char crumb[256];
 };
 
+static void draw(struct layer *layer, struct screen *screen, int top, int rows, int columns);
+
 static struct view_layer *view_layer(const struct layer *layer)
 {
     return (struct view_layer *)layer;
@@ -52,6 +54,16 @@ static struct table *table_for_view(struct view_layer *self, const struct view *
     if (view->sort)
         table_sort(table, view->sort, view->descending);
     return table;
+}
+
+bool layer_is_view(const struct layer *layer)
+{
+    return layer->ops->draw == draw;
+}
+
+const struct panel_ops *view_layer_panel(const struct layer *layer)
+{
+    return view_layer(layer)->panel;
 }
 
 const struct view *view_layer_view(const struct layer *layer)
@@ -138,24 +150,31 @@ static int draw_note(struct screen *screen, int row, int columns, int room, cons
     return rows;
 }
 
+/* Freed by the caller. */
+static struct source_list *layer_sources(struct layer *layer)
+{
+    struct source_list *sources = source_list_new(NULL);
+    view_layer(layer)->view->sources(layer->app, sources);
+    return sources;
+}
+
 static int draw_sources(struct view_layer *self, struct screen *screen, int top, int rows, int columns)
 {
-    struct source sources[SOURCES_MAX];
-    size_t count = self->view->sources(self->layer.app, sources);
-    int used = 0;
-    bool late = count > 0, answered = false;
-    for (size_t i = 0; i < count; i++) {
-        int badness = source_badness(&sources[i]);
-        answered = answered || sources[i].feed->answered_at > 0;
+    struct source_list *sources = layer_sources(&self->layer);
+    int used = 0, room = self->view->rows_tell ? 0 : rows / 2;
+    bool late = sources->count > 0, answered = false;
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct source *source = &sources->items[i];
+        int badness = source_badness(source);
+        answered = answered || source->feed->answered_at > 0;
         if (badness < 3)
             late = false;
-        if (badness < 3 && sources[i].note && sources[i].note->kind != ERROR_NONE && used < rows / 2)
-            used += draw_note(screen, top + used, columns, rows / 2 - used, sources[i].note);
-        else if (badness < 3)
-            continue;
-        else if (used < rows / 2)
-            used += draw_source(screen, top + used, columns, rows / 2 - used, &sources[i]);
+        if (badness < 3 && source->note && source->note->kind != ERROR_NONE && used < room)
+            used += draw_note(screen, top + used, columns, room - used, source->note);
+        else if (badness >= 3 && used < room)
+            used += draw_source(screen, top + used, columns, room - used, source);
     }
+    talloc_free(sources);
     table_set_late(self->layer.table, late);
     table_set_empty(self->layer.table, answered ? self->view->empty : "nothing was read yet");
     return used;
@@ -180,8 +199,10 @@ static const char *crumb(struct layer *layer)
     if (self->view->note)
         self->view->note(layer->app, note, sizeof note);
     snprintf(number, sizeof number, "%zu", table_matching(layer->table));
-    snprintf(self->crumb, sizeof self->crumb, "%s%s%s%s%s · %s%s%s", self->view->title, basis ? " · " : "",
-             basis ? basis : "", basis && since > 0 ? " " : "",
+    const char *subject = self->panel->subject ? self->panel->subject(layer->app) : NULL;
+    snprintf(self->crumb, sizeof self->crumb, "%s%s%s%s%s%s%s · %s%s%s", subject ? subject : "",
+             subject ? " › " : "", self->view->title, basis ? " · " : "", basis ? basis : "",
+             basis && since > 0 ? " " : "",
              basis && since > 0 ? clock_time_of_day(clock, sizeof clock, since) : "", number,
              note[0] ? " · " : "", note);
     return self->crumb;
@@ -232,17 +253,12 @@ struct layer *view_layer_new(struct console *console, const struct panel_ops *pa
     return &self->layer;
 }
 
-static size_t layer_sources(struct layer *layer, struct source sources[SOURCES_MAX])
-{
-    return view_layer(layer)->view->sources(layer->app, sources);
-}
-
 void view_layer_ask(struct layer *layer)
 {
-    struct source sources[SOURCES_MAX];
-    size_t count = layer_sources(layer, sources);
-    for (size_t i = 0; i < count; i++)
-        feed_refresh(sources[i].feed);
+    struct source_list *sources = layer_sources(layer);
+    for (size_t i = 0; i < sources->count; i++)
+        feed_refresh(sources->items[i].feed);
+    talloc_free(sources);
 }
 
 void view_layer_pause(struct layer *layer, bool paused)
@@ -255,14 +271,13 @@ void view_layer_pause(struct layer *layer, bool paused)
 void view_layer_why(struct layer *layer)
 {
     struct view_layer *self = view_layer(layer);
-    struct source sources[SOURCES_MAX];
-    size_t count = layer_sources(layer, sources);
+    struct source_list *sources = layer_sources(layer);
     struct page *page = page_new(NULL);
     char text[64], error[1400];
-    for (size_t i = 0; i < count; i++) {
-        const struct feed *feed = sources[i].feed;
+    for (size_t i = 0; i < sources->count; i++) {
+        const struct feed *feed = sources->items[i].feed;
         char title[160];
-        snprintf(title, sizeof title, "%s on %s", feed->name, sources[i].server);
+        snprintf(title, sizeof title, "%s on %s", feed->name, sources->items[i].server);
         page_section(page, title);
         page_pair(page, "state", STYLE_NORMAL, feed_state_name(feed->state));
         page_pair_format(page, "asked", STYLE_NORMAL, "every %s, while it is looked at",
@@ -281,6 +296,7 @@ void view_layer_why(struct layer *layer)
             page_text(page, STYLE_DIM, 0, feed->query);
         }
     }
+    talloc_free(sources);
     page_section(page, "Columns");
     for (size_t i = 0; i < self->view->column_count; i++)
         if (!(self->view->columns[i].flags & COLUMN_HIDDEN))

@@ -35,7 +35,14 @@ struct source {
     const struct error
         *note; /* what is missing though it answers (a grant); NULL or kind ERROR_NONE: nothing */
 };
-enum { SOURCES_MAX = 64 };
+/* Sources of a view; filled like a row_list. */
+struct source_list {
+    struct source *items; /* a talloc array under the list */
+    size_t count;
+    size_t room;
+};
+struct source_list *source_list_new(const void *context);
+void source_list_add(struct source_list *list, struct source source);
 
 struct view {
     const char *id; /* "statements": the context of its keys, and --view */
@@ -48,7 +55,10 @@ struct view {
     bool descending;
     /* Begins or ends wanting the feeds. */
     void (*want)(struct app *app, bool wanted);
-    size_t (*sources)(struct app *app, struct source sources[SOURCES_MAX]);
+    void (*sources)(struct app *app, struct source_list *sources);
+    /* The rows themselves say which source does not answer and how old they are (a row a host): no lines
+     * above the table do. */
+    bool rows_tell;
     void (*rows)(struct app *app, struct row_list *rows);
     /* A number that changes when rows would be others; NULL: they are made anew for each frame. */
     uint64_t (*version)(struct app *app);
@@ -67,7 +77,9 @@ struct panel_ops {
     const char *id;    /* "queries": the sub-command, and the context of its keys */
     const char *title; /* "Queries": the tab */
     const char *summary;
-    int number; /* its key, 1 to 9 */
+    int number; /* its key, 1 to 9; 0: it has no tab, another panel lays it on top (console_push_panel) */
+    /* What a panel without a tab is about now ("web1"). NULL for the others. */
+    const char *(*subject)(struct app *app);
     const struct view *const *views;
     size_t view_count;
     const struct action *actions;

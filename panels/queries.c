@@ -23,17 +23,15 @@ void queries_want(struct app *app, enum pg_feed feed, bool wanted)
     }
 }
 
-size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources[SOURCES_MAX])
+void queries_sources(struct app *app, enum pg_feed feed, struct source_list *list)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < app->server_count && count < SOURCES_MAX; i++)
+    for (size_t i = 0; i < app->server_count; i++)
         if (app_shows(app, app->servers[i]))
-            sources[count++] = (struct source){.server = pg_server_name(app->servers[i]),
-                                               .database = pg_server_database(app->servers[i]),
-                                               .feed = pg_server_feed(app->servers[i], feed),
-                                               .connection_error = pg_server_error(app->servers[i]),
-                                               .note = pg_server_note(app->servers[i])};
-    return count;
+            source_list_add(list, (struct source){.server = pg_server_name(app->servers[i]),
+                                                  .database = pg_server_database(app->servers[i]),
+                                                  .feed = pg_server_feed(app->servers[i], feed),
+                                                  .connection_error = pg_server_error(app->servers[i]),
+                                                  .note = pg_server_note(app->servers[i])});
 }
 
 /* What a feed published last; every snapshot begins with a struct snapshot. */

@@ -10,8 +10,8 @@ extern const struct view queries_locks;
 
 /* Wants one feed of every server, or no longer. */
 void queries_want(struct app *app, enum pg_feed feed, bool wanted);
-/* One source a server that is looked at. */
-size_t queries_sources(struct app *app, enum pg_feed feed, struct source sources[SOURCES_MAX]);
+/* Adds one source a server that is looked at. */
+void queries_sources(struct app *app, enum pg_feed feed, struct source_list *list);
 
 /* The row's identity for the table: unique over all servers. Allocated under context. */
 char *queries_row_id(const void *context, const char *server, const char *id);

@@ -164,9 +164,9 @@ static void want(struct app *app, bool wanted)
     queries_want(app, PG_FEED_ACTIVITY, wanted);
 }
 
-static size_t sources(struct app *app, struct source found[SOURCES_MAX])
+static void sources(struct app *app, struct source_list *list)
 {
-    return queries_sources(app, PG_FEED_ACTIVITY, found);
+    queries_sources(app, PG_FEED_ACTIVITY, list);
 }
 
 static uint64_t version(struct app *app)

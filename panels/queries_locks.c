@@ -160,9 +160,9 @@ static void want(struct app *app, bool wanted)
     queries_want(app, PG_FEED_LOCKS, wanted);
 }
 
-static size_t sources(struct app *app, struct source found[SOURCES_MAX])
+static void sources(struct app *app, struct source_list *list)
 {
-    return queries_sources(app, PG_FEED_LOCKS, found);
+    queries_sources(app, PG_FEED_LOCKS, list);
 }
 
 /* An idle session's text is its last statement, not necessarily the one that took the lock. */

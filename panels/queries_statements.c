@@ -168,9 +168,9 @@ const struct statement *queries_statement(const struct table_row *row)
     return ROW(row->data);
 }
 
-static size_t sources(struct app *app, struct source found[SOURCES_MAX])
+static void sources(struct app *app, struct source_list *list)
 {
-    return queries_sources(app, PG_FEED_STATEMENTS, found);
+    queries_sources(app, PG_FEED_STATEMENTS, list);
 }
 
 static void rows(struct app *app, struct row_list *list)

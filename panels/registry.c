@@ -65,6 +65,22 @@ void row_list_add(struct row_list *list, struct table_row row)
     list->rows[list->count++] = row;
 }
 
+struct source_list *source_list_new(const void *context)
+{
+    return talloc_zero(context, struct source_list);
+}
+
+void source_list_add(struct source_list *list, struct source source)
+{
+    if (list->count == list->room) {
+        list->room = list->room ? 2 * list->room : 16;
+        list->items = talloc_realloc(list, list->items, struct source, list->room);
+        if (!list->items)
+            abort();
+    }
+    list->items[list->count++] = source;
+}
+
 struct hold {
     const void *snapshot;
 };

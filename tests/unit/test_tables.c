@@ -99,9 +99,11 @@ static void every_panel_and_view_is_complete(void **state)
     for (size_t p = 0; p < panel_count; p++) {
         const struct panel_ops *panel = panel_registry[p];
         assert_true(is_word(panel->id) && *panel->title && is_help(panel->summary));
-        assert_true(panel->number >= 1 && panel->number <= 9 && panel->view_count > 0);
+        assert_true(panel->number >= 0 && panel->number <= 9 && panel->view_count > 0);
+        /* Without a tab it must say what it is about. */
+        assert_true((panel->number == 0) == (panel->subject != NULL));
         assert_ptr_equal(panel_find(panel->id), panel);
-        for (size_t other = 0; other < p; other++)
+        for (size_t other = 0; other < p && panel->number; other++)
             assert_true(panel_registry[other]->number < panel->number);
         for (size_t v = 0; v < panel->view_count; v++) {
             const struct view *view = panel->views[v];
