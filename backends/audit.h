@@ -27,7 +27,7 @@ struct audit_entry {
     const char *command; /* exactly what is sent */
     const char *role;    /* as which login */
     const char *reason;
-    const char *outcome; /* after: "done", "gone", "failed", "refused", "cancelled" */
+    const char *outcome; /* after: "done", "gone", "failed", "unknown", "skipped", "refused", "cancelled" */
     const char *detail;
 };
 

@@ -73,14 +73,22 @@ char *change_preview(const void *context, const struct change *change)
     text = add(text, "Mildest", change->milder);
     text = add(text, "Chosen", chosen);
     talloc_free(chosen);
+    /* The same command on many hosts stands there once. */
     for (size_t i = 0; i < change->step_count; i++)
-        text = add(text, i ? "" : "Sends", change->steps[i].command);
+        if (!i || strcmp(change->steps[i].command, change->steps[i - 1].command) != 0)
+            text = add(text, i ? "" : "Sends", change->steps[i].command);
     for (size_t i = 0; i < change->step_count; i++) {
         const struct change_step *step = &change->steps[i];
         char *target = talloc_asprintf(NULL, "%s%s%s", step->target, step->subject ? " · " : "",
                                        step->subject ? step->subject : "");
         text = add(text, i ? "" : "Target", target);
         talloc_free(target);
+    }
+    if (change->batch && change->step_count > 1) {
+        char *order = talloc_asprintf(NULL, "%zu at a time%s", change->batch,
+                                      change->stop_at_failure ? ", stopped at the first failure" : "");
+        text = add(text, "Rolling", order);
+        talloc_free(order);
     }
     text = add(text, "Left out", change->left_out);
     text = add(text, "Effect", change->effect);

@@ -25,12 +25,17 @@ enum step_outcome {
     STEP_WAITING,
     STEP_SENT,
     STEP_DONE,
-    STEP_GONE /* no longer the thing that was selected */,
-    STEP_FAILED
+    STEP_GONE, /* no longer the thing that was selected */
+    STEP_FAILED,
+    STEP_UNKNOWN, /* the line broke after it was sent: it may have been done or not */
+    STEP_SKIPPED, /* not sent: an earlier step failed, or the user stopped the rest */
+    STEP_OUTCOMES
 };
 
 struct change;
 struct change_step {
+    const char *server;  /* where, when it is not the change's server; NULL: it is */
+    const char *name;    /* short, for the report: "nginx.service on web1"; NULL: target up to its '@' */
     const char *target;  /* identity: "8121@2026-11-21 13:58:31.204+00" */
     const char *subject; /* for people: "app_user · gunicorn web2 · idle in transaction 4 m 12 s · has
                             written: yes" */
@@ -41,6 +46,7 @@ struct change_step {
     void *data; /* the backend's own */
     enum step_outcome outcome;
     struct error error;
+    const char *output; /* what it printed, for people; NULL: nothing. A talloc child of the change */
 };
 
 struct change {
@@ -48,6 +54,7 @@ struct change {
     enum change_reach reach;
     const char *environment, *server, *role; /* role: the login, "sb_act" */
     const char *verb;                        /* "terminate" */
+    const char *past;                        /* "restarted", for the report; NULL: made from the verb */
     const char *title;                       /* "End session 8121 on main" */
     const char *confirm;                     /* what must be typed: "21", "17", "al_noor" */
     const char *confirm_prompt;              /* "the last two digits of the session" */
@@ -57,12 +64,23 @@ struct change {
     const char *reason;                      /* set before change_send; NULL allowed */
     struct change_step *steps;
     size_t step_count;
+    /* How many steps are in flight at once; those of one server go one after the other, in their order. 0:
+     * all steps are sent in one turn. */
+    size_t batch;
+    /* The first step that is not done (failed, gone, unknown) stops those that are not sent yet. */
+    bool stop_at_failure;
     /* Looks whether the target is still the thing, right before sending; NULL: the statement itself checks.
      */
     bool (*still_there)(struct change *change, struct error *error);
     /* Afterwards: writes what became of it ("behind 31 → 0 after 3 s") into buffer; returns true when there
      * is nothing more to watch. May be NULL. Called after each new snapshot. */
     bool (*watch)(struct change *change, char *buffer, size_t size);
+    /* A step is over: for telling how far it is and what it printed. May be NULL. */
+    void (*step_over)(struct change *change, struct change_step *step, void *data);
+    void *step_over_data;
+    /* A fresh change that takes back the steps that were done, or NULL when there is nothing to take back.
+     * May be NULL. To be asked after `done`. */
+    struct change *(*take_back)(const struct change *change);
     void *data;
     /* internal */
     struct change_run *run;
@@ -80,14 +98,16 @@ bool change_confirmed(const struct change *change, const char *typed);
 /* The preview as plain text, line by line "Label    text", as --dry-run prints it. Fresh talloc string. */
 char *change_preview(const void *context, const struct change *change);
 
-/* Records before, sends every step, records after; then `done` once on the loop's thread. The change must
- * stay until then. When the record cannot be written anywhere, nothing is sent, unless break-glass is on.
- * `report` is a sentence for the footer ("ended 8121 after 0.1 s"). */
+/* Records before, sends every step, records after as soon as a step is over; then `done` once on the loop's
+ * thread. The change must stay until then. When the record cannot be written anywhere, nothing is sent,
+ * unless break-glass is on. `report` is a sentence for the footer ("ended 8121 after 0.1 s"). */
 void change_send(struct change *change, struct loop *loop, struct access *access, struct audit *audit,
                  void (*done)(void *data, struct change *change, const char *report,
                               const struct error *error),
                  void *data);
 void change_step_done(struct change *change, struct change_step *step, enum step_outcome outcome,
                       const struct error *error);
+/* Nothing more of it is sent; what is in flight is waited for. Does nothing when it is not being sent. */
+void change_stop(struct change *change);
 
 #endif

@@ -1,4 +1,5 @@
-/* Sending a change: recorded before, all steps handed over in one turn, recorded after, then told. */
+/* Sending a change: recorded before, its steps handed over at once or a batch at a time, each recorded after
+ * as soon as it is over, then told. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,9 @@ struct change_run {
     void *data;
     char id[20];
     enum phase phase;
-    size_t waiting; /* records or steps that have not been answered */
+    size_t waiting; /* records that have not been answered */
+    size_t flying;  /* steps that have not been answered */
+    bool stopped;   /* nothing more is sent */
     size_t refused_records;
     bool *recorded;     /* by step: its "before" is on record */
     bool handing;       /* the steps are being handed over */
@@ -55,6 +58,10 @@ static const char *outcome_name(enum step_outcome outcome)
         return "gone";
     case STEP_FAILED:
         return "failed";
+    case STEP_UNKNOWN:
+        return "unknown";
+    case STEP_SKIPPED:
+        return "skipped";
     default:
         return "refused"; /* never sent */
     }
@@ -76,7 +83,7 @@ write_record(struct change_run *run, const char *event, size_t step, const char 
     audit_write(run->audit,
                 &(struct audit_entry){.event = event,
                                       .change = run->id,
-                                      .server = change->server,
+                                      .server = at->server ? at->server : change->server,
                                       .hazard = hazard_name(change->hazard),
                                       .verb = change->verb,
                                       .target = target,
@@ -98,6 +105,12 @@ static void keep_record(struct change_run *run, const char *record)
         abort();
 }
 
+static void record_answered(struct change_run *run)
+{
+    if (--run->waiting == 0 && run->phase == PHASE_AFTER)
+        finish(run);
+}
+
 static void after_recorded(void *data, enum audit_place place, const char *record, const struct error *error)
 {
     struct note *note = data;
@@ -108,68 +121,76 @@ static void after_recorded(void *data, enum audit_place place, const char *recor
         keep_error(run, error);
     }
     talloc_free(note);
-    if (--run->waiting == 0)
-        finish(run);
+    record_answered(run);
 }
 
-/* What became of each step, for those whose beginning is on record. */
-static void record_after(struct change_run *run)
+/* What became of a step, when its beginning is on record. */
+static void record_after(struct change_run *run, size_t at)
 {
-    struct change *change = run->change;
-    run->phase = PHASE_AFTER;
-    run->refused_records = 0;
-    run->waiting = 1;
-    for (size_t i = 0; i < change->step_count; i++) {
-        const struct change_step *step = &change->steps[i];
-        if (!run->recorded[i] && step->outcome == STEP_WAITING)
-            continue;
-        char detail[1400] = "";
-        const struct error *why = step->error.kind != ERROR_NONE ? &step->error : &run->error;
-        if (step->outcome != STEP_DONE && why->kind != ERROR_NONE)
-            error_format(why, detail, sizeof detail);
-        run->waiting++;
-        write_record(run, "after", i, outcome_name(step->outcome), *detail ? detail : NULL, after_recorded);
-    }
-    if (--run->waiting == 0)
-        finish(run);
+    const struct change_step *step = &run->change->steps[at];
+    char detail[1400] = "";
+    const struct error *why = step->error.kind != ERROR_NONE ? &step->error : &run->error;
+    if (!run->recorded[at] && step->outcome == STEP_WAITING)
+        return;
+    if (step->outcome != STEP_DONE && why->kind != ERROR_NONE)
+        error_format(why, detail, sizeof detail);
+    run->waiting++;
+    write_record(run, "after", at, outcome_name(step->outcome), *detail ? detail : NULL, after_recorded);
 }
 
-static const char *past_tense(const char *verb)
+static const char *past_tense(const struct change *change)
 {
-    if (!strcmp(verb, "cancel"))
+    if (change->past)
+        return change->past;
+    if (!strcmp(change->verb, "cancel"))
         return "cancelled";
-    return !strcmp(verb, "terminate") ? "ended" : "done:";
+    return !strcmp(change->verb, "terminate") ? "ended" : "done:";
 }
 
-static void count_outcomes(const struct change *change, size_t counts[STEP_FAILED + 1])
+static void count_outcomes(const struct change *change, size_t counts[STEP_OUTCOMES])
 {
-    memset(counts, 0, (STEP_FAILED + 1) * sizeof *counts);
+    memset(counts, 0, STEP_OUTCOMES * sizeof *counts);
     for (size_t i = 0; i < change->step_count; i++)
         counts[change->steps[i].outcome]++;
+}
+
+/* "ended 3 of 5, 1 was gone, 1 failed, 2 were not sent". */
+static char *count_report(const struct change *change, const size_t counts[STEP_OUTCOMES])
+{
+    char *report =
+        talloc_asprintf(NULL, "%s %zu of %zu", change->verb ? past_tense(change) : "done:", counts[STEP_DONE],
+                        change->step_count);
+    if (counts[STEP_GONE])
+        report = talloc_asprintf_append_buffer(report, ", %zu %s gone", counts[STEP_GONE],
+                                               counts[STEP_GONE] == 1 ? "was" : "were");
+    if (counts[STEP_FAILED])
+        report = talloc_asprintf_append_buffer(report, ", %zu failed", counts[STEP_FAILED]);
+    if (counts[STEP_UNKNOWN])
+        report =
+            talloc_asprintf_append_buffer(report, ", the outcome of %zu is unknown", counts[STEP_UNKNOWN]);
+    if (counts[STEP_SKIPPED])
+        report = talloc_asprintf_append_buffer(report, ", %zu %s not sent", counts[STEP_SKIPPED],
+                                               counts[STEP_SKIPPED] == 1 ? "was" : "were");
+    return report;
 }
 
 /* "ended 8121 after 0.1 s", "ended 3 of 5, 1 was gone, 1 failed after 0.2 s". */
 static char *make_report(const struct change_run *run)
 {
     const struct change *change = run->change;
-    size_t counts[STEP_FAILED + 1];
+    size_t counts[STEP_OUTCOMES];
     char took[32];
     count_outcomes(change, counts);
-    const char *verb = change->verb ? change->verb : "change";
     char *report;
     if (run->sent <= 0) {
-        report = talloc_asprintf(NULL, "%s: nothing was sent", verb);
+        report = talloc_asprintf(NULL, "%s: nothing was sent", change->verb ? change->verb : "change");
     } else if (change->step_count == 1 && counts[STEP_DONE]) {
-        const char *target = change->steps[0].target;
-        report = talloc_asprintf(NULL, "%s %.*s", past_tense(verb), (int)strcspn(target, "@"), target);
+        const struct change_step *step = &change->steps[0];
+        report = step->name ? talloc_asprintf(NULL, "%s %s", past_tense(change), step->name)
+                            : talloc_asprintf(NULL, "%s %.*s", past_tense(change),
+                                              (int)strcspn(step->target, "@"), step->target);
     } else {
-        report =
-            talloc_asprintf(NULL, "%s %zu of %zu", past_tense(verb), counts[STEP_DONE], change->step_count);
-        if (counts[STEP_GONE])
-            report = talloc_asprintf_append_buffer(report, ", %zu %s gone", counts[STEP_GONE],
-                                                   counts[STEP_GONE] == 1 ? "was" : "were");
-        if (counts[STEP_FAILED])
-            report = talloc_asprintf_append_buffer(report, ", %zu failed", counts[STEP_FAILED]);
+        report = count_report(change, counts);
     }
     if (run->sent > 0)
         report = talloc_asprintf_append_buffer(report, " after %s",
@@ -193,46 +214,125 @@ static void finish(struct change_run *run)
     talloc_free(report);
 }
 
-/* Done frees the change, so nothing of the run may be touched behind this. */
-static void steps_over(struct change_run *run)
+static void keep_step_errors(struct change_run *run)
 {
+    const struct change *change = run->change;
+    for (size_t i = 0; i < change->step_count; i++)
+        keep_error(run, change->steps[i].error.kind != ERROR_NONE ? &change->steps[i].error : NULL);
+}
+
+/* Nothing was sent: what was recorded gets its end. */
+static void refuse_steps(struct change_run *run)
+{
+    run->refused_records = 0;
+    run->waiting = 1;
+    run->phase = PHASE_AFTER;
     for (size_t i = 0; i < run->change->step_count; i++)
-        keep_error(run, run->change->steps[i].error.kind != ERROR_NONE ? &run->change->steps[i].error : NULL);
-    record_after(run);
+        record_after(run, i);
+    record_answered(run);
+}
+
+static bool same_server(const struct change_step *a, const struct change_step *b)
+{
+    return a->server == b->server || (a->server && b->server && !strcmp(a->server, b->server));
+}
+
+/* The next step that may be sent; steps of one server wait for one another. step_count: none now. */
+static size_t next_step(const struct change *change)
+{
+    for (size_t i = 0; i < change->step_count; i++) {
+        bool waits = change->steps[i].outcome != STEP_WAITING;
+        for (size_t j = 0; change->batch && !waits && j < i; j++)
+            waits =
+                change->steps[j].outcome == STEP_SENT && same_server(&change->steps[i], &change->steps[j]);
+        if (!waits)
+            return i;
+    }
+    return change->step_count;
+}
+
+static void skip_rest(struct change_run *run)
+{
+    struct change *change = run->change;
+    for (size_t i = 0; i < change->step_count; i++) {
+        struct change_step *step = &change->steps[i];
+        if (step->outcome != STEP_WAITING)
+            continue;
+        step->outcome = STEP_SKIPPED;
+        error_set(&step->error, ERROR_CANCELLED, step->server ? step->server : change->server, change->title,
+                  NULL, "not sent: what came before it stopped the rest");
+        record_after(run, i);
+        if (change->step_over)
+            change->step_over(change, step, change->step_over_data);
+    }
+}
+
+/* Sends as many steps as may be in flight. */
+static void send_more(struct change_run *run)
+{
+    struct change *change = run->change;
+    if (run->handing)
+        return;
+    run->handing = true;
+    size_t at;
+    while (!run->stopped && (!change->batch || run->flying < change->batch) &&
+           (at = next_step(change)) < change->step_count) {
+        change->steps[at].outcome = STEP_SENT;
+        run->flying++;
+        change->steps[at].send(change, &change->steps[at]);
+    }
+    run->handing = false;
+    if (run->flying)
+        return;
+    /* The errors of those that were sent say more than those of the rest. */
+    keep_step_errors(run);
+    skip_rest(run);
+    keep_step_errors(run);
+    /* Done frees the change, so nothing of the run may be touched behind this. */
+    run->phase = PHASE_AFTER;
+    record_answered(run);
+}
+
+void change_stop(struct change *change)
+{
+    if (change->run)
+        change->run->stopped = true;
 }
 
 void change_step_done(struct change *change, struct change_step *step, enum step_outcome outcome,
                       const struct error *error)
 {
     struct change_run *run = change->run;
+    const char *where = step->server ? step->server : change->server;
     if (!run || run->phase != PHASE_SENDING || step->outcome != STEP_SENT)
         return;
     step->outcome = outcome;
     if (error)
         step->error = *error;
     else if (outcome == STEP_GONE)
-        error_set(&step->error, ERROR_GONE, change->server, change->title, NULL,
-                  "%s is no longer what was selected", step->target);
+        error_set(&step->error, ERROR_GONE, where, change->title, NULL, "%s is no longer what was selected",
+                  step->target);
     else if (outcome == STEP_FAILED)
-        error_set(&step->error, ERROR_SERVER, change->server, change->title, NULL, "%s failed", step->target);
-    if (--run->waiting == 0 && !run->handing)
-        steps_over(run);
+        error_set(&step->error, ERROR_SERVER, where, change->title, NULL, "%s failed", step->target);
+    else if (outcome == STEP_UNKNOWN)
+        error_set(&step->error, ERROR_LOST, where, change->title, NULL, "the outcome of %s is unknown",
+                  step->target);
+    if (outcome != STEP_DONE && change->stop_at_failure)
+        run->stopped = true;
+    record_after(run, (size_t)(step - change->steps));
+    if (change->step_over)
+        change->step_over(change, step, change->step_over_data);
+    run->flying--;
+    send_more(run);
 }
 
 static void send_steps(struct change_run *run)
 {
-    struct change *change = run->change;
     run->phase = PHASE_SENDING;
     run->sent = clock_monotonic();
-    run->waiting = change->step_count;
-    run->handing = true;
-    for (size_t i = 0; i < change->step_count; i++)
-        change->steps[i].outcome = STEP_SENT;
-    for (size_t i = 0; i < change->step_count; i++)
-        change->steps[i].send(change, &change->steps[i]);
-    run->handing = false;
-    if (run->waiting == 0)
-        steps_over(run);
+    run->refused_records = 0;
+    run->waiting = 1; /* until all steps are over */
+    send_more(run);
 }
 
 static void before_recorded(void *data, enum audit_place place, const char *record, const struct error *error)
@@ -259,7 +359,7 @@ static void before_recorded(void *data, enum audit_place place, const char *reco
     if (run->error.kind == ERROR_NONE && change->still_there && !change->still_there(change, &gone))
         keep_error(run, &gone);
     if (run->error.kind != ERROR_NONE)
-        record_after(run);
+        refuse_steps(run);
     else
         send_steps(run);
 }

@@ -22,6 +22,9 @@ struct fixture {
     bool later;  /* steps answer in a later turn */
     bool absent; /* still_there says no */
     enum step_outcome outcomes[3];
+    int flying, most_flying, over;
+    int stop_after; /* change_stop is called when this many steps are over; 0: never */
+    char order[8];  /* numbers of the steps as they were sent */
     char *report;
     struct error error;
 };
@@ -50,7 +53,9 @@ static void on_late(struct ev_loop *ev, ev_timer *timer, int events)
 {
     struct late_answer *late = timer->data;
     struct change_step *step = late->step;
+    struct fixture *f = late->change->data;
     (void)ev, (void)events;
+    f->flying--;
     change_step_done(late->change, step, late->outcome, NULL);
     free(late);
 }
@@ -60,13 +65,16 @@ static void send_step(struct change *change, struct change_step *step)
     struct fixture *f = change->data;
     size_t number = (size_t)(step - change->steps);
     f->befores_when_sent = count_records(f, "before", NULL);
-    f->sent++;
+    f->order[f->sent++] = (char)('0' + number);
     if (!f->later) {
         change_step_done(change, step, f->outcomes[number], NULL);
         if (number == 0) /* a second answer counts for nothing */
             change_step_done(change, step, STEP_FAILED, NULL);
         return;
     }
+    f->flying++;
+    if (f->flying > f->most_flying)
+        f->most_flying = f->flying;
     struct late_answer *late = calloc(1, sizeof *late);
     *late = (struct late_answer){.change = change, .step = step, .outcome = f->outcomes[number]};
     ev_timer_init(&late->timer, on_late, 0.01, 0);
@@ -354,6 +362,121 @@ static void test_preview(void **state)
                         "Reason    incident 17\n");
 }
 
+/* ---- rolling ---- */
+
+static void on_step_over(struct change *change, struct change_step *step, void *data)
+{
+    struct fixture *f = data;
+    assert_int_not_equal(step->outcome, STEP_SENT);
+    f->over++;
+    if (f->over == f->stop_after)
+        change_stop(change);
+}
+
+static struct change *make_rolling(struct fixture *f, size_t batch, const char *const servers[3])
+{
+    struct change *change = make_change(f, 3);
+    change->verb = "run";
+    change->past = "ran on";
+    change->batch = batch;
+    change->stop_at_failure = true;
+    change->step_over = on_step_over;
+    change->step_over_data = f;
+    for (size_t i = 0; i < 3; i++)
+        change->steps[i].server = servers[i];
+    f->later = true;
+    return change;
+}
+
+static const char *const three_hosts[3] = {"web1", "web2", "web3"};
+
+static void test_rolling_stops_at_failure(void **state)
+{
+    struct fixture *f = *state;
+    f->outcomes[1] = STEP_FAILED;
+    f->change = make_rolling(f, 1, three_hosts);
+    send_and_wait(f);
+    assert_int_equal(f->sent, 2);
+    assert_int_equal(f->most_flying, 1);
+    assert_int_equal(f->over, 3);
+    assert_int_equal(f->change->steps[0].outcome, STEP_DONE);
+    assert_int_equal(f->change->steps[1].outcome, STEP_FAILED);
+    assert_int_equal(f->change->steps[2].outcome, STEP_SKIPPED);
+    assert_int_equal(f->error.kind,
+                     ERROR_SERVER); /* of the one that failed, not of the one that was not sent */
+    assert_string_equal(f->error.where, "web2");
+    assert_int_equal(strncmp(f->report, "ran on 1 of 3, 1 failed, 1 was not sent after ", 46), 0);
+    assert_int_equal(count_records(f, "before", NULL), 3);
+    assert_int_equal(count_records(f, "after", "done"), 1);
+    assert_int_equal(count_records(f, "after", "failed"), 1);
+    assert_int_equal(count_records(f, "after", "skipped"), 1);
+    struct error error;
+    struct audit_list *list = audit_read(f, "test", f->folder, 0, &error);
+    for (size_t i = 0; i < 3; i++) /* each host has its own records */
+        assert_string_equal(list->records[i].server, three_hosts[i]);
+}
+
+static void test_rolling_batch(void **state)
+{
+    struct fixture *f = *state;
+    f->change = make_rolling(f, 2, three_hosts);
+    send_and_wait(f);
+    assert_int_equal(f->sent, 3);
+    assert_int_equal(f->most_flying, 2);
+    assert_int_equal(f->error.kind, ERROR_NONE);
+    assert_int_equal(count_records(f, "after", "done"), 3);
+}
+
+/* The steps of one server wait for one another even where the batch has room; those of others go ahead. */
+static void test_rolling_order_of_a_server(void **state)
+{
+    static const char *const servers[3] = {"web1", "web1", "web2"};
+    struct fixture *f = *state;
+    f->change = make_rolling(f, 2, servers);
+    send_and_wait(f);
+    assert_string_equal(f->order, "021");
+    assert_int_equal(f->most_flying, 2);
+}
+
+static void test_rolling_without_stop(void **state)
+{
+    struct fixture *f = *state;
+    f->outcomes[0] = STEP_UNKNOWN;
+    f->change = make_rolling(f, 1, three_hosts);
+    f->change->stop_at_failure = false;
+    f->later = false; /* and answers that come in the same turn */
+    send_and_wait(f);
+    assert_int_equal(f->sent, 3);
+    assert_int_equal(count_records(f, "after", "unknown"), 1);
+    assert_int_equal(count_records(f, "after", "done"), 2);
+    assert_int_equal(f->error.kind, ERROR_LOST);
+    assert_non_null(strstr(f->report, "ran on 2 of 3, the outcome of 1 is unknown"));
+}
+
+static void test_rolling_stopped_by_the_user(void **state)
+{
+    struct fixture *f = *state;
+    f->stop_after = 1;
+    f->change = make_rolling(f, 1, three_hosts);
+    send_and_wait(f);
+    assert_int_equal(f->sent, 1);
+    assert_int_equal(f->error.kind, ERROR_CANCELLED);
+    assert_int_equal(count_records(f, "after", "skipped"), 2);
+    assert_non_null(strstr(f->report, "ran on 1 of 3, 2 were not sent"));
+}
+
+static void test_rolling_preview(void **state)
+{
+    struct fixture *f = *state;
+    f->change = make_rolling(f, 2, three_hosts);
+    for (size_t i = 0; i < 3; i++)
+        f->change->steps[i].command = "uptime";
+    const char *preview = change_preview(f, f->change);
+    const char *sends = strstr(preview, "Sends     uptime\nTarget    ");
+    assert_non_null(sends);
+    assert_non_null(strstr(preview, "Rolling   2 at a time, stopped at the first failure\n"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -367,6 +490,12 @@ int main(void)
         TEST(test_quit_while_recording),
         TEST(test_confirmed),
         TEST(test_preview),
+        TEST(test_rolling_stops_at_failure),
+        TEST(test_rolling_batch),
+        TEST(test_rolling_order_of_a_server),
+        TEST(test_rolling_without_stop),
+        TEST(test_rolling_stopped_by_the_user),
+        TEST(test_rolling_preview),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
