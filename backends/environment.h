@@ -126,6 +126,8 @@ struct environment {
     size_t redis_count;
     const struct environment_host *hosts;
     size_t host_count;
+    const char *const *wildcards; /* of `hosts:` in the file that matched no Host entry */
+    size_t wildcard_count;
     struct environment_ssh ssh;
     const struct environment_url *urls;
     size_t url_count;
@@ -147,6 +149,16 @@ bool environment_is_production(const struct environment *environment);
 /* The server of that name, or NULL. */
 const struct environment_server *environment_find_server(const struct environment *environment,
                                                          const char *name);
+/* The host of that name, or NULL. */
+const struct environment_host *environment_find_host(const struct environment *environment, const char *name);
+/* What ssh is called with for a `via`: the `ssh` of the host of that name, else the text itself. */
+const char *environment_destination(const struct environment *environment, const char *via);
+/*
+ * What is not wrong but may not be meant: a `via` that is neither a host of the environment nor known to
+ * ssh_config, a group or host that does not exist, a wildcard without a match. Kind ERROR_CONFIG. Blocks
+ * (reads ssh_config).
+ */
+void environment_doubts(const struct environment *environment, struct error_list *doubts);
 
 /*
  * Reads $XDG_CONFIG_HOME/signalbox/NAME.yaml, else /etc/signalbox/NAME.yaml; a text with a '/' is a path.
@@ -156,7 +168,8 @@ const struct environment_server *environment_find_server(const struct environmen
 struct environment *environment_load(const void *context, const char *name_or_path,
                                      struct error_list *errors);
 
-/* The same from memory, without the checks of the file's owner and mode. `path` is what errors name. */
+/* The same from memory, without the checks of the file's owner and mode. `path` is what errors name; files
+ * that it names (inventory, ssh_config) are read, relative to its folder. */
 struct environment *environment_parse(const void *context, const char *path, const char *text, size_t length,
                                       struct error_list *errors);
 
@@ -164,6 +177,14 @@ struct environment *environment_parse(const void *context, const char *path, con
  * are all that DSN. NULL when one of them is not a DSN (libpq's URI or key=value). */
 struct environment *environment_from_dsn(const void *context, const char *const dsns[], size_t count,
                                          struct error_list *errors);
+
+/*
+ * The same with hosts: each destination is what ssh takes (USER@HOST:PORT, an alias), its name the host part
+ * (made unique). Either count may be 0, not both.
+ */
+struct environment *environment_from_arguments(const void *context, const char *const dsns[],
+                                               size_t dsn_count, const char *const destinations[],
+                                               size_t host_count, struct error_list *errors);
 
 /* Kind adhoc with one server whose DSNs are empty: libpq fills in all of it from its variables, the service
  * file and its defaults, as psql does. */

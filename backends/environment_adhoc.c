@@ -1,4 +1,5 @@
-/* Environments without a file: from DSNs on the command line, or from libpq's own variables. */
+/* Environments without a file: from DSNs and SSH destinations on the command line, or from libpq's own
+ * variables. */
 #include <libpq-fe.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,18 +80,14 @@ static bool refuse_dsn(const char *dsn, const char *message, struct error_list *
     return false;
 }
 
-static struct environment *make_adhoc(const void *context, const char *const dsns[], size_t count,
-                                      struct error_list *errors)
+static bool add_servers(struct environment *environment, const char *const dsns[], size_t count,
+                        struct error_list *errors)
 {
-    struct environment *environment = environment_new(context);
-    environment->kind = ENVIRONMENT_ADHOC;
-    environment->access.locked = true;
-    environment->name = "adhoc";
     struct environment_server *servers =
         environment_must(talloc_zero_array(environment, struct environment_server, count));
     environment->servers = servers;
     PQconninfoOption *defaults = PQconndefaults();
-    bool good = count > 0;
+    bool good = true;
     for (size_t i = 0; i < count; i++) {
         char *message = NULL;
         PQconninfoOption *given = PQconninfoParse(dsns[i], &message);
@@ -106,28 +103,99 @@ static struct environment *make_adhoc(const void *context, const char *const dsn
         PQconninfoFree(given);
     }
     PQconninfoFree(defaults);
-    if (!good)
-        TALLOC_FREE(environment);
+    return good;
+}
+
+/* The host in [ssh://][user@]host[:port]. */
+static char *name_host(const void *context, const char *destination)
+{
+    const char *host = strncmp(destination, "ssh://", 6) == 0 ? destination + 6 : destination;
+    const char *at = strrchr(host, '@');
+    host = at ? at + 1 : host;
+    size_t length = strcspn(host, "/");
+    if (*host == '[') {
+        host++;
+        length = strcspn(host, "]");
+    } else if (memchr(host, ':', length) == memrchr(host, ':', length)) {
+        length = strcspn(host, ":/");
+    }
+    char *name = environment_must(talloc_strndup(NULL, host, length));
+    char *safe = environment_must(safe_text_new(context, name));
+    talloc_free(name);
+    return safe;
+}
+
+static bool add_hosts(struct environment *environment, const char *const destinations[], size_t count,
+                      struct error_list *errors)
+{
+    struct environment_host *hosts =
+        environment_must(talloc_zero_array(environment, struct environment_host, count));
+    bool good = true;
+    environment->hosts = hosts;
+    for (size_t i = 0; i < count; i++) {
+        char *base = name_host(hosts, destinations[i]), *name = base;
+        if (!environment_is_destination(destinations[i]) || !*base) {
+            good = error_list_set(errors, ERROR_USAGE, destinations[i], "not an SSH destination",
+                                  "Write HOST, USER@HOST or USER@HOST:PORT", "ssh cannot be called with it");
+            continue;
+        }
+        bool twice = false;
+        for (size_t j = 0; j < environment->host_count; j++)
+            twice |= strcmp(hosts[j].ssh, destinations[i]) == 0;
+        for (size_t number = 2; environment_find_host(environment, name); number++)
+            name = environment_must(talloc_asprintf(hosts, "%s-%zu", base, number));
+        if (!twice)
+            hosts[environment->host_count++] = (struct environment_host){
+                .name = name, .ssh = environment_must(talloc_strdup(hosts, destinations[i]))};
+    }
+    return good;
+}
+
+/* What the header shows: the name of the only thing there is, or how many there are. */
+static const char *title_of(const struct environment *environment)
+{
+    size_t servers = environment->server_count, hosts = environment->host_count;
+    if (servers + hosts == 1)
+        return servers ? environment->servers[0].name : environment->hosts[0].name;
+    char *title = environment_must(talloc_strdup(environment, ""));
+    if (servers)
+        title = talloc_asprintf_append(title, "%zu server%s", servers, servers == 1 ? "" : "s");
+    if (hosts)
+        title = talloc_asprintf_append(environment_must(title), "%s%zu host%s", servers ? ", " : "", hosts,
+                                       hosts == 1 ? "" : "s");
+    return environment_must(title);
+}
+
+struct environment *environment_from_arguments(const void *context, const char *const dsns[],
+                                               size_t dsn_count, const char *const destinations[],
+                                               size_t host_count, struct error_list *errors)
+{
+    struct environment *environment = environment_new(context);
+    environment->kind = ENVIRONMENT_ADHOC;
+    environment->access.locked = true;
+    environment->name = "adhoc";
+    bool good = add_servers(environment, dsns, dsn_count, errors);
+    good &= add_hosts(environment, destinations, host_count, errors);
+    if (!dsn_count && !host_count)
+        good = error_list_set(errors, ERROR_USAGE, NULL, "no server", "Name one: signalbox postgresql://...",
+                              "no DSN was given");
+    if (good)
+        environment->title = title_of(environment);
     else
-        environment->title = count == 1
-                                 ? servers[0].name
-                                 : environment_must(talloc_asprintf(environment, "%zu servers", count));
+        TALLOC_FREE(environment);
     return environment;
 }
 
 struct environment *environment_from_dsn(const void *context, const char *const dsns[], size_t count,
                                          struct error_list *errors)
 {
-    if (!count)
-        error_list_set(errors, ERROR_USAGE, NULL, "no server", "Name one: signalbox postgresql://...",
-                       "no DSN was given");
-    return make_adhoc(context, dsns, count, errors);
+    return environment_from_arguments(context, dsns, count, NULL, 0, errors);
 }
 
 struct environment *environment_from_pg_variables(const void *context, struct error_list *errors)
 {
     const char *const dsns[] = {""};
-    return make_adhoc(context, dsns, 1, errors);
+    return environment_from_dsn(context, dsns, 1, errors);
 }
 
 bool environment_pg_variables_set(void)

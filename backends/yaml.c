@@ -142,15 +142,31 @@ static void complain_at(struct builder *builder, const struct yaml_node *node, c
     yaml_complain(builder->document, node->line, node->column, what, todo, "%s", why);
 }
 
-static bool is_duplicate(struct builder *builder, const struct yaml_node *mapping,
-                         const struct yaml_node *key)
+static unsigned hash_text(const char *text)
 {
-    for (const struct yaml_node *other = mapping->first; other; other = other->next)
+    unsigned hash = 2166136261u; /* FNV-1a */
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 16777619u;
+    return hash;
+}
+
+/* Is the key there already? Else it is noted: it will be the next value's. */
+static bool is_duplicate(struct builder *builder, struct yaml_node *mapping, const struct yaml_node *key)
+{
+    unsigned hash = hash_text(key->text);
+    const struct yaml_node *other = NULL;
+    bool likely = false;
+    for (size_t i = 0; i < mapping->count; i++)
+        likely |= mapping->hashes[i] == hash;
+    for (other = likely ? mapping->first : NULL; other; other = other->next)
         if (strcmp(other->key->text, key->text) == 0) {
             yaml_complain(builder->document, key->line, key->column, key->text, "Keep one of the two",
                           "this key is given twice, first in line %d", other->key->line);
             return true;
         }
+    if (mapping->count == talloc_array_length(mapping->hashes))
+        mapping->hashes = must(talloc_realloc(mapping, mapping->hashes, unsigned, 2 * mapping->count + 8));
+    mapping->hashes[mapping->count] = hash;
     return false;
 }
 
@@ -180,7 +196,7 @@ static bool attach(struct builder *builder, struct yaml_node *node)
     if (node->key && (node->key->kind != YAML_SCALAR || is_duplicate(builder, parent, node->key)))
         return true;
     if (parent->count == YAML_ENTRIES_MAX) {
-        complain_at(builder, node, "this entry", "Split it", "more than 2,000 entries in one place");
+        complain_at(builder, node, "this entry", "Split it", "more than 10,000 entries in one place");
         return false;
     }
     if (parent->last)
@@ -284,7 +300,7 @@ static void run_parser(struct builder *builder, struct fy_parser *parser, struct
         if (builder->nodes > YAML_NODES_MAX) {
             const struct fy_mark *mark = fy_event_start_mark(event);
             yaml_complain(document, mark ? mark->line + 1 : 1, mark ? mark->column + 1 : 1, "this value",
-                          "Split the file", "more than 20,000 values in one file");
+                          "Split the file", "more than 60,000 values in one file");
             going = false;
         }
         fy_parser_event_free(parser, event);

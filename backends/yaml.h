@@ -11,7 +11,7 @@
 
 #include "core/error_list.h"
 
-enum { YAML_SIZE_MAX = 512 * 1024, YAML_DEPTH_MAX = 16, YAML_NODES_MAX = 20000, YAML_ENTRIES_MAX = 2000 };
+enum { YAML_SIZE_MAX = 512 * 1024, YAML_DEPTH_MAX = 16, YAML_NODES_MAX = 60000, YAML_ENTRIES_MAX = 10000 };
 
 enum yaml_kind { YAML_NULL, YAML_SCALAR, YAML_LIST, YAML_MAPPING };
 
@@ -23,7 +23,8 @@ struct yaml_node {
     struct yaml_node *key;  /* in a mapping: the key of this value; always a scalar */
     struct yaml_node *next; /* the next value of the same list or mapping */
     struct yaml_node *first, *last;
-    size_t count; /* of values */
+    size_t count;     /* of values */
+    unsigned *hashes; /* of a mapping: of the keys of its values, so that duplicates are found quickly */
 };
 
 struct yaml_problem {

@@ -26,8 +26,9 @@ static void access_changed(void *data, enum access_state state)
 static struct environment *find_environment(const void *context, const struct options *options,
                                             struct error_list *errors)
 {
-    if (options->postgres_count)
-        return environment_from_dsn(context, options->postgres, options->postgres_count, errors);
+    if (options->postgres_count || options->ssh_count)
+        return environment_from_arguments(context, options->postgres, options->postgres_count, options->ssh,
+                                          options->ssh_count, errors);
     if (options->environment)
         return environment_load(context, options->environment, errors);
     /* The variables are more deliberate than a file that happens to be there. */

@@ -21,7 +21,7 @@ static int config(const struct options *options)
 }
 
 const struct command commands[] = {
-    {NULL, NULL, "the console", WHERE " keymap ascii mono view", console_run},
+    {NULL, NULL, "the console", WHERE " ssh keymap ascii mono view", console_run},
     {"queries", NULL, "statements, activity or locks (--view), as the Queries panel shows them",
      WHERE " view json csv plain interval watch", queries_command},
     {"explain", "FILE",

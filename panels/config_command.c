@@ -66,6 +66,63 @@ static void print_policy(const struct environment_policy *policy)
     print_duration("rotation", policy->rotation);
 }
 
+static void print_hosts(const struct environment *environment)
+{
+    const struct environment_ssh *ssh = &environment->ssh;
+    bool tunnels = false;
+    for (size_t i = 0; i < environment->server_count; i++)
+        tunnels |= environment->servers[i].via != NULL;
+    for (size_t i = 0; i < environment->redis_count; i++)
+        tunnels |= environment->redis[i].via != NULL;
+    if (environment->host_count || tunnels) {
+        printf("  ssh %s\n", ssh->transport);
+        print_value("    ", "config", ssh->config);
+    }
+    if (environment->host_count) {
+        print_duration("fast", ssh->fast_s);
+        print_duration("medium", ssh->medium_s);
+        print_duration("slow", ssh->slow_s);
+        print_value("    ", "release", ssh->release);
+    }
+    for (size_t i = 0; i < environment->host_count; i++) {
+        const struct environment_host *host = &environment->hosts[i];
+        printf("  host %s\n", host->name);
+        print_value("    ", "group", host->group);
+        print_value("    ", "ssh", host->ssh);
+    }
+}
+
+static void print_services(const struct environment *environment)
+{
+    for (size_t i = 0; i < environment->url_count; i++) {
+        const struct environment_url *url = &environment->urls[i];
+        printf("  url %s\n    expect   %d\n", url->name, url->expect);
+        print_value("    ", "url", url->url);
+        print_value("    ", "from", url->from);
+        for (size_t j = 0; j < url->domain_count; j++)
+            print_value("    ", "domain", url->domains[j]);
+    }
+    for (size_t i = 0; i < environment->log_count; i++) {
+        const struct environment_log *log = &environment->logs[i];
+        printf("  log %s\n", log->name);
+        print_value("    ", "path", log->path);
+        print_value("    ", "unit", log->unit);
+        print_value("    ", "container", log->container);
+        print_value("    ", "format", log->format);
+        print_value("    ", "group", log->group);
+    }
+    for (size_t i = 0; i < environment->runbook_count; i++) {
+        const struct environment_runbook *runbook = &environment->runbooks[i];
+        printf("  runbook %s\n", runbook->name);
+        print_value("    ", "help", runbook->help);
+        print_value("    ", "hosts", runbook->hosts);
+        for (size_t j = 0; j < runbook->step_count; j++) {
+            print_value("    ", "run", runbook->steps[j].run);
+            print_value("    ", "undo", runbook->steps[j].undo);
+        }
+    }
+}
+
 static void print_environment(const struct environment *environment)
 {
     char *path = safe_text_new(NULL, environment->path);
@@ -79,11 +136,8 @@ static void print_environment(const struct environment *environment)
         print_value("    ", "url", environment->redis[i].url);
         print_value("    ", "via", environment->redis[i].via);
     }
-    for (size_t i = 0; i < environment->host_count; i++) {
-        printf("  host %s\n", environment->hosts[i].name);
-        print_value("    ", "group", environment->hosts[i].group);
-        print_value("    ", "ssh", environment->hosts[i].ssh);
-    }
+    print_hosts(environment);
+    print_services(environment);
     if (environment->tenancy.model != TENANCY_NONE)
         printf("  tenancy %s\n", tenancy_model_name(environment->tenancy.model));
     print_value("    ", "registry", environment->tenancy.registry);
@@ -107,8 +161,13 @@ static size_t check_one(const char *name)
     if (!strchr(name, '/') && dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0))
         name = talloc_asprintf(errors, "./%s", name);
     struct environment *environment = environment_load(errors, name, errors);
-    if (environment)
+    if (environment) {
+        struct error_list *doubts = error_list_new(errors);
         print_environment(environment);
+        environment_doubts(environment, doubts);
+        char *text = error_list_text(doubts, doubts);
+        fputs(text, stderr);
+    }
     size_t count = print_errors(errors);
     talloc_free(errors);
     return count;

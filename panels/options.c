@@ -6,7 +6,7 @@
 
 #include "core/units.h"
 
-enum option_kind { FLAG, TEXT, DURATION, NUMBER, DSN };
+enum option_kind { FLAG, TEXT, DURATION, NUMBER, DSN, HOST };
 
 struct option_spec {
     const char *name;
@@ -23,6 +23,7 @@ static const struct option_spec specs[] = {
     {"environment", 'e', TEXT, FIELD(environment), "NAME",
      "the environment: a name, or the path of its file"},
     {"postgres", 0, DSN, 0, "DSN", "a Postgres server (URI or key=value), instead of a file; repeatable"},
+    {"ssh", 0, HOST, 0, "USER@HOST:PORT", "a host, as ssh takes it, instead of a file; repeatable"},
     {"server", 0, TEXT, FIELD(server), "NAME", "one server of the environment"},
     {"view", 0, TEXT, FIELD(view), "VIEW", "which view of the panel"},
     {"json", 0, FLAG, FIELD(json), NULL, "one JSON object"},
@@ -91,6 +92,15 @@ static bool add_dsn(struct options *options, const char *dsn, struct error *erro
     return true;
 }
 
+static bool add_host(struct options *options, const char *destination, struct error *error)
+{
+    if (options->ssh_count == OPTIONS_HOSTS)
+        return error_set(error, ERROR_USAGE, "command line", "too many hosts",
+                         "Put them into an environment file.", "at most %d can be named here", OPTIONS_HOSTS);
+    options->ssh[options->ssh_count++] = destination;
+    return true;
+}
+
 static bool set_option(struct options *options, const struct option_spec *spec, const char *text,
                        struct error *error)
 {
@@ -105,6 +115,8 @@ static bool set_option(struct options *options, const struct option_spec *spec, 
         return true;
     case DSN:
         return add_dsn(options, text, error);
+    case HOST:
+        return add_host(options, text, error);
     case NUMBER:
         *(long *)field = strtol(text, &end, 10);
         if (*text == '\0' || *end || *(long *)field < 0)
@@ -185,7 +197,7 @@ const struct command *options_parse(struct options *options, int argc, char *arg
                                     enum options_answer *answer, struct error *error)
 {
     const struct command *command = &commands[0];
-    const struct option_spec *seen[64] = {NULL};
+    const struct option_spec *seen[OPTIONS_HOSTS + OPTIONS_DSNS + 64] = {NULL};
     size_t seen_count = 0;
     bool only_arguments = false;
     memset(options, 0, sizeof *options);

@@ -11,12 +11,14 @@
 
 #include "core/error.h"
 
-enum { OPTIONS_DSNS = 32, OPTIONS_ARGUMENTS = 64 };
+enum { OPTIONS_DSNS = 32, OPTIONS_HOSTS = 256, OPTIONS_ARGUMENTS = 64 };
 
 struct options {
     const char *environment;            /* -e */
     const char *postgres[OPTIONS_DSNS]; /* --postgres, and DSNs given as plain arguments */
     size_t postgres_count;
+    const char *ssh[OPTIONS_HOSTS]; /* --ssh */
+    size_t ssh_count;
     bool json, csv, plain;
     double watch_s;    /* --watch; 0: once */
     double interval_s; /* --interval; 0: totals since reset */
