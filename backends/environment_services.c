@@ -44,8 +44,9 @@ void environment_read_urls(struct environment_reader *reader, const struct yaml_
         if (!urls[i].expect)
             urls[i].expect = 200;
         if (urls[i].domain_count && urls[i].url && !strstr(urls[i].url, "{domain}"))
-            environment_complain(reader, entry->key, "domains", "Write url: https://{domain}/PATH",
-                                 "the URL has no {domain} that they could stand for");
+            yaml_complain(reader->document, entry->key->line, entry->key->column, "urls",
+                          "Write url: https://{domain}/PATH",
+                          "the URL of %s has no {domain} that its domains could stand for", urls[i].name);
     }
 }
 
@@ -71,9 +72,11 @@ void environment_read_logs(struct environment_reader *reader, const struct yaml_
         int sources = (logs[i].path != NULL) + (logs[i].unit != NULL) + (logs[i].container != NULL);
         bool readable = entry->kind == YAML_MAPPING || entry->kind == YAML_NULL;
         if (sources > 1)
-            environment_complain(reader, entry->key, logs[i].name, todo, "a log comes from one place");
+            yaml_complain(reader->document, entry->key->line, entry->key->column, "logs", todo,
+                          "%s: a log comes from one place", logs[i].name);
         else if (!sources && readable && reader->document->complete)
-            environment_complain(reader, entry->key, logs[i].name, todo, "it does not say where the log is");
+            yaml_complain(reader->document, entry->key->line, entry->key->column, "logs", todo,
+                          "%s does not say where the log is", logs[i].name);
     }
 }
 
