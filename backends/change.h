@@ -35,6 +35,7 @@ enum step_outcome {
 struct change;
 struct change_step {
     const char *server;  /* where, when it is not the change's server; NULL: it is */
+    const char *role;    /* as which login, when it is not the change's; NULL: it is */
     const char *name;    /* short, for the report: "nginx.service on web1"; NULL: target up to its '@' */
     const char *target;  /* identity: "8121@2026-11-21 13:58:31.204+00" */
     const char *subject; /* for people: "app_user · gunicorn web2 · idle in transaction 4 m 12 s · has

@@ -88,7 +88,7 @@ write_record(struct change_run *run, const char *event, size_t step, const char 
                                       .verb = change->verb,
                                       .target = target,
                                       .command = at->command,
-                                      .role = change->role,
+                                      .role = at->role ? at->role : change->role,
                                       .reason = change->reason,
                                       .outcome = outcome,
                                       .detail = detail},
