@@ -76,6 +76,7 @@ struct change {
     /* Afterwards: writes what became of it ("behind 31 → 0 after 3 s") into buffer; returns true when there
      * is nothing more to watch. May be NULL. Called after each new snapshot. */
     bool (*watch)(struct change *change, char *buffer, size_t size);
+    bool shows_output; /* what the steps print is what it is done for */
     /* A step is over: for telling how far it is and what it printed. May be NULL. */
     void (*step_over)(struct change *change, struct change_step *step, void *data);
     void *step_over_data;

@@ -309,6 +309,8 @@ static bool do_global(struct console *console, const char *name, const char *arg
         access_lock(console->app->access, argument);
     else if (strncmp(name, "panel-", 6) == 0)
         show_panel(console, (int)strtol(name + 6, NULL, 10));
+    else if (strcmp(name, "cancel") == 0 && change_interrupt(console))
+        console_say(console, SEVERITY_WARNING, "nothing more is sent; what was sent is waited for");
     else if (strcmp(name, "cancel") == 0)
         console_say(console, SEVERITY_NONE, "nothing of ours runs · q closes, :q leaves signalbox");
     else

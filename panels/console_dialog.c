@@ -208,17 +208,119 @@ void change_watch_check(struct console *console)
         watch_end(console);
 }
 
+static const char *outcome_text(enum step_outcome outcome, enum style *style)
+{
+    *style = outcome == STEP_DONE ? STYLE_OK : outcome == STEP_SKIPPED ? STYLE_DIM : STYLE_CRITICAL;
+    switch (outcome) {
+    case STEP_DONE:
+        return "done";
+    case STEP_GONE:
+        return "gone";
+    case STEP_FAILED:
+        return "failed";
+    case STEP_UNKNOWN:
+        return "outcome unknown";
+    default:
+        return "not sent";
+    }
+}
+
+/* What each step printed and how it ended. */
+static void show_output(struct console *console, const struct change *change, const char *report)
+{
+    struct page *page = page_new(NULL);
+    char text[1400], title[320];
+    page_section(page, change->title);
+    page_format(page, STYLE_NORMAL, 0, "%.*s", (int)strcspn(report, "\n"), report);
+    for (size_t i = 0; i < change->step_count; i++) {
+        const struct change_step *step = &change->steps[i];
+        enum style style;
+        const char *outcome = outcome_text(step->outcome, &style);
+        snprintf(title, sizeof title, "%s · %s", step->target, outcome);
+        page_section(page, title);
+        if (step->outcome == STEP_SKIPPED)
+            continue;
+        page_text(page, STYLE_DIM, 0, step->command);
+        if (step->error.kind != ERROR_NONE) {
+            error_format(&step->error, text, sizeof text);
+            page_text(page, style, 0, text);
+        }
+        if (step->output)
+            page_text(page, STYLE_NORMAL, 0, step->output);
+    }
+    console_push_page(console, "output", page);
+}
+
+static void take_back_chosen(struct app *app, void *data, size_t choice)
+{
+    struct change **back = data;
+    struct change *change = choice == 0 ? *back : NULL;
+    if (!change)
+        return;
+    console_change(app->console, talloc_steal(NULL, change));
+}
+
+/* After a failure: what was done can be taken back. */
+static void offer_undo(struct console *console, const struct change *change)
+{
+    struct change *back = change->take_back ? change->take_back(change) : NULL;
+    if (!back)
+        return;
+    struct change **data = talloc_zero(NULL, struct change *);
+    *data = talloc_steal(data, back);
+    const struct choice_line lines[] = {{talloc_asprintf(data, "take back what was done: %zu step%s",
+                                                         back->step_count, back->step_count == 1 ? "" : "s"),
+                                         NULL},
+                                        {"leave it as it is", NULL}};
+    console_choose(console, "It was stopped before its end", lines, 2, take_back_chosen, data);
+}
+
+static bool outcome_is_unknown(const struct change *change)
+{
+    for (size_t i = 0; i < change->step_count; i++)
+        if (change->steps[i].outcome == STEP_UNKNOWN)
+            return true;
+    return false;
+}
+
+static void change_step_over(struct change *change, struct change_step *step, void *data)
+{
+    struct console *console = data;
+    enum style style;
+    size_t over = 0;
+    for (size_t i = 0; i < change->step_count; i++)
+        over += change->steps[i].outcome >= STEP_DONE;
+    if (change->batch && step->outcome != STEP_SKIPPED)
+        console_say(console, SEVERITY_NONE, "%s: %zu of %zu · %s %s · Ctrl-C sends no more", change->title,
+                    over, change->step_count, step->target, outcome_text(step->outcome, &style));
+}
+
+bool change_interrupt(struct console *console)
+{
+    struct change_watch *watch = console->watch;
+    if (!watch || watch->sent || !watch->change->batch)
+        return false;
+    change_stop(watch->change);
+    return true;
+}
+
 static void change_done(void *data, struct change *change, const char *report, const struct error *error)
 {
     struct change_watch *watch = data;
     struct console *console = watch->console;
+    bool failed = error && error->kind != ERROR_NONE;
     watch->sent = true;
     console->sending--;
     watch->report = talloc_strdup(watch, report ? report : "");
-    if (error && error->kind != ERROR_NONE)
+    if (failed)
         console_say_error(console, error);
     else
         console_say(console, SEVERITY_OK, "%.*s", (int)strcspn(watch->report, "\n"), watch->report);
+    /* Nothing is laid over a dialog that somebody types in. */
+    if (change->shows_output && !layer_is_dialog(console->top))
+        show_output(console, change, watch->report);
+    if (failed && !layer_is_dialog(console->top))
+        offer_undo(console, change);
     /* Break-glass without a log: the records are shown here or nowhere. */
     if (strchr(watch->report, '\n')) {
         struct page *page = page_new(NULL);
@@ -226,7 +328,8 @@ static void change_done(void *data, struct change *change, const char *report, c
         page_text(page, STYLE_NORMAL, 0, watch->report);
         console_push_page(console, "record", page);
     }
-    if (console->watch != watch || !change->watch || (error && error->kind != ERROR_NONE)) {
+    /* What is unknown is worth looking at all the more. */
+    if (console->watch != watch || !change->watch || (failed && !outcome_is_unknown(change))) {
         if (console->watch == watch)
             console->watch = NULL;
         talloc_free(change);
@@ -241,6 +344,7 @@ static bool nothing_is_sent(void *data)
 
 void change_finish_all(struct console *console)
 {
+    change_interrupt(console);
     batch_wait(console->app->loop, CHANGE_PATIENCE_S, nothing_is_sent, console);
     if (console->watch && console->watch->sent)
         watch_end(console);
@@ -273,6 +377,8 @@ static void change_accepted(struct dialog_layer *self)
     console->watch = watch;
     console_say(console, SEVERITY_NONE, "%s: sent", change->title);
     console->sending++;
+    change->step_over = change_step_over;
+    change->step_over_data = console;
     change_send(change, app->loop, app->access, app->audit, change_done, watch);
 }
 
@@ -295,17 +401,44 @@ static void add_more(struct dialog *dialog, size_t more)
         dialog_add_text(dialog, "", STYLE_DIM, text);
 }
 
+/* The commands; one that goes to many hosts stands there once. */
+static void add_commands(struct dialog *dialog, const struct change *change)
+{
+    const size_t room = change->batch ? 8 : change->step_count <= 2 ? 2 : 1;
+    size_t shown = 0, more = 0;
+    for (size_t i = 0; i < change->step_count; i++) {
+        if (i && strcmp(change->steps[i].command, change->steps[i - 1].command) == 0)
+            more += !change->batch;
+        else if (shown == room)
+            more++;
+        else
+            dialog_add_text(dialog, shown++ ? "" : "Sends", STYLE_NORMAL, change->steps[i].command);
+    }
+    add_more(dialog, more);
+}
+
 /* Many targets are told in few lines, so that what is to be typed stays on a small screen. */
+static void add_targets(struct dialog *dialog, const struct change *change)
+{
+    const size_t subjects = change->step_count <= 3 ? change->step_count : 2;
+    for (size_t i = 0; i < subjects; i++) {
+        const struct change_step *step = &change->steps[i];
+        dialog_add_text(dialog, i ? "" : "Target", STYLE_NORMAL,
+                        step->subject ? step->subject : step->target);
+    }
+    add_more(dialog, change->step_count - subjects);
+}
+
 static void add_steps(struct dialog *dialog, const struct change *change)
 {
-    const size_t sent = change->step_count <= 2 ? change->step_count : 1;
-    const size_t subjects = change->step_count <= 3 ? change->step_count : 2;
-    for (size_t i = 0; i < sent; i++)
-        dialog_add_text(dialog, i ? "" : "Sends", STYLE_NORMAL, change->steps[i].command);
-    add_more(dialog, change->step_count - sent);
-    for (size_t i = 0; i < subjects; i++)
-        dialog_add_text(dialog, i ? "" : "Target", STYLE_NORMAL, change->steps[i].subject);
-    add_more(dialog, change->step_count - subjects);
+    char rolling[64];
+    add_commands(dialog, change);
+    add_targets(dialog, change);
+    if (change->batch && change->step_count > 1) {
+        snprintf(rolling, sizeof rolling, "%zu at a time%s", change->batch,
+                 change->stop_at_failure ? ", stopped at the first failure" : "");
+        dialog_add_text(dialog, "Rolling", STYLE_NORMAL, rolling);
+    }
     dialog_add_text(dialog, "Effect", STYLE_NORMAL, change->effect);
     if (change->left_out)
         dialog_add_text(dialog, "Left out", STYLE_NORMAL, change->left_out);

@@ -69,6 +69,8 @@ double dialog_layer_wait(const struct layer *layer);
 void change_watch_check(struct console *console);
 /* Before the end: what is being sent is finished, so that its outcome is on record. */
 void change_finish_all(struct console *console);
+/* Nothing more is sent of the change that is being sent. False: none is. */
+bool change_interrupt(struct console *console);
 
 /* console_frame.c */
 /* "PRODUCTION" and its style. */

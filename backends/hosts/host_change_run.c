@@ -57,6 +57,7 @@ static struct change *begin_many(const struct host_place *places, size_t count, 
     change->verb = "run";
     change->batch = batch ? batch : 1;
     change->stop_at_failure = true;
+    change->shows_output = true;
     name_logins(change, places, count);
     confirm_hosts(change, places, count);
     return change;
@@ -112,6 +113,7 @@ static struct change *take_back(const struct change *change)
     back->effect = "The undo commands of the steps that were done run, the last step first.";
     back->batch = 1;
     back->stop_at_failure = true;
+    back->shows_output = true;
     back->reach = change->reach;
     back->confirm = talloc_strdup(back, change->confirm);
     back->confirm_prompt = change->confirm_prompt;
