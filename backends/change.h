@@ -63,6 +63,7 @@ struct change {
     const char *milder;                      /* the milder lever, or NULL */
     const char *left_out;                    /* "2 walsenders are left out", or NULL */
     const char *reason;                      /* set before change_send; NULL allowed */
+    bool wants_reason;                       /* NULL is not: it goes against a rule */
     struct change_step *steps;
     size_t step_count;
     /* How many steps are in flight at once; those of one server go one after the other, in their order. 0:

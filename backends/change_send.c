@@ -427,7 +427,11 @@ void change_send(struct change *change, struct loop *loop, struct access *access
     talloc_set_destructor(run, run_destroy);
     change->run = run;
     access_change_begins(access);
-    if (!change_allowed(change, access, &run->error)) {
+    bool reasoned = !change->wants_reason || (change->reason && *change->reason);
+    if (!reasoned)
+        error_set(&run->error, ERROR_INTERLOCK, change->environment, change->title,
+                  "Give one: it goes on record.", "what goes against a rule needs a reason");
+    if (!reasoned || !change_allowed(change, access, &run->error)) {
         refuse(run);
         return;
     }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "backends/change.h"
 #include "panels/options.h"
 #include "panels/panel.h"
 
@@ -20,6 +21,10 @@ bool batch_wait(struct loop *loop, double seconds, bool (*ready)(void *data), vo
 struct app *batch_app(const struct options *options);
 
 void batch_print_error(const struct error *error);
+
+/* Whether the change is really meant: --yes where it is unlocked, else its preview and what must be typed, at
+ * the terminal; that unlocks the environment. False with error: send nothing. */
+bool batch_confirm_change(struct app *app, const struct change *change, struct error *error);
 
 /* The envelope with the rows of a view; `sources` may be NULL. Prints one line of JSON. */
 void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel, const struct view *view,

@@ -458,8 +458,9 @@ void console_change(struct console *console, struct change *change)
     snprintf(as, sizeof as, "%s on %s, as %s", change->verb, change->server, change->role);
     dialog_add_text(dialog, "Chosen", STYLE_NORMAL, as);
     add_steps(dialog, change);
-    self->reason_item =
-        dialog_add_field(dialog, &(struct dialog_field){.label = "Reason", .hint = "for the audit log"});
+    self->reason_item = dialog_add_field(dialog, &(struct dialog_field){.label = "Reason",
+                                                                        .hint = "for the audit log",
+                                                                        .required = change->wants_reason});
     snprintf(prompt, sizeof prompt, "Type %s", change->confirm_prompt);
     dialog_add_confirmation(dialog,
                             access_state(console->app->access) == ACCESS_LOCKED

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
-#include <unistd.h>
 
 #include "backends/postgres/session_change.h"
 #include "panels/batch.h"
@@ -89,44 +88,6 @@ static bool parse_identities(const struct options *options, char **ids, const vo
     return true;
 }
 
-/* Asks at the terminal for what confirms the change. */
-static bool ask_confirmation(const struct session_run *run)
-{
-    char line[256];
-    if (access_state(run->app->access) == ACCESS_LOCKED)
-        fputs("This unlocks the environment for 30 min.\n", stderr);
-    fprintf(stderr, "Type %s: ", run->change->confirm_prompt);
-    if (!fgets(line, sizeof line, stdin))
-        return false;
-    line[strcspn(line, "\n")] = '\0';
-    return change_confirmed(run->change, line);
-}
-
-static bool confirm(struct session_run *run, struct error *error)
-{
-    const struct options *options = run->app->options;
-    const char *environment = run->app->environment->name;
-    if (options->yes) {
-        if (access_state(run->app->access) == ACCESS_LOCKED)
-            return error_set(error, ERROR_INTERLOCK, environment, "nothing was sent",
-                             "signalbox unlock --reason TEXT unlocks it for 30 minutes.",
-                             "the environment is locked");
-        return true;
-    }
-    if (!isatty(STDIN_FILENO))
-        return error_set(error, ERROR_INTERLOCK, environment, "nothing was sent",
-                         "Add --yes, or run it in a terminal and confirm there.",
-                         "nobody is there who could confirm it");
-    char *preview = change_preview(run->app, run->change);
-    fprintf(stderr, "%s\n", preview);
-    if (!ask_confirmation(run))
-        return error_set(error, ERROR_INTERLOCK, environment, "nothing was sent", NULL,
-                         "it was not confirmed");
-    if (access_state(run->app->access) == ACCESS_LOCKED)
-        access_unlock(run->app->access, options->reason);
-    return true;
-}
-
 static bool make_change(struct session_run *run, enum session_verb verb, struct error *error)
 {
     struct app *app = run->app;
@@ -161,7 +122,8 @@ static int run_change(struct session_run *run, enum session_verb verb)
         printf("%s\n", change_preview(app, run->change));
         return 0;
     }
-    if (!confirm(run, &error) || !change_allowed(run->change, app->access, &error)) {
+    if (!batch_confirm_change(app, run->change, &error) ||
+        !change_allowed(run->change, app->access, &error)) {
         batch_print_error(&error);
         return 1;
     }

@@ -79,6 +79,7 @@ struct change *host_change_reboot(const struct host_place *place, const struct h
     guard->reboot = *reboot;
     guard->reboot.group = talloc_strdup(guard, reboot->group ? reboot->group : "");
     change->hazard = HAZARD_DESTROY;
+    change->wants_reason = reboot->forced;
     change->verb = "reboot";
     change->past = "reboot asked of";
     change->title = talloc_asprintf(change, "Reboot %s%s", place->host, reboot->forced ? " (forced)" : "");

@@ -283,6 +283,21 @@ static void test_gone_and_without_role(void **state)
     assert_int_equal(f->error.kind, ERROR_GONE);
 }
 
+static void test_wants_reason(void **state)
+{
+    struct fixture *f = *state;
+    f->change = make_change(f, 1);
+    f->change->wants_reason = true;
+    f->change->reason = NULL;
+    send_and_wait(f);
+    assert_int_equal(f->sent, 0);
+    assert_int_equal(f->error.kind, ERROR_INTERLOCK);
+    f->calls = 0;
+    f->change->reason = "the others are dead";
+    send_and_wait(f);
+    assert_int_equal(f->sent, 1);
+}
+
 static void test_no_record_no_change(void **state)
 {
     struct fixture *f = *state;
@@ -485,6 +500,7 @@ int main(void)
         TEST(test_several),
         cmocka_unit_test_setup_teardown(test_locked, set_up_locked, tear_down),
         TEST(test_gone_and_without_role),
+        TEST(test_wants_reason),
         TEST(test_no_record_no_change),
         TEST(test_break_glass),
         TEST(test_quit_while_recording),

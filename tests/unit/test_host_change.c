@@ -422,6 +422,7 @@ static void test_reboot(void **state)
     f->change = host_change_reboot(&f->root, &reboot, &f->error);
     assert_non_null(f->change);
     assert_non_null(strstr(f->change->effect, "no other healthy host"));
+    assert_true(f->change->wants_reason);
     talloc_free(f->change);
     peers[0].name = NULL;
     reboot.forced = false;
