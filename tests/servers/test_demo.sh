@@ -11,7 +11,7 @@ passed=0 failed=0
 clean_up()
 {
     local name
-    for name in one two three; do DEMO_DIR=$place/$name demo/down >/dev/null 2>&1; done
+    for name in one two three four; do DEMO_DIR=$place/$name demo/down >/dev/null 2>&1; done
     rm -rf "$place"
 }
 trap clean_up EXIT
@@ -87,13 +87,44 @@ no_process()
     done
 }
 
+on()  # host command...: there, with what demo/up wrote and nothing else
+{
+    timeout 10 ssh -F "$DEMO_DIR/ssh/config" -o BatchMode=yes "$@" 2>&1 </dev/null
+}
+
+waits_ms()  # school: how long the application lets it wait
+{
+    local begun=$EPOCHREALTIME
+    exec 4<>"/dev/tcp/127.0.0.1/$(<"$DEMO_DIR/hosts/http")"
+    printf 'GET /api/students HTTP/1.0\r\nHost: %s.school.example\r\n\r\n' "$1" >&4
+    grep -q '"students": \[{' <&4 || echo "no students" >&2
+    exec 4>&-
+    echo $(((${EPOCHREALTIME/./} - ${begun/./}) / 1000))
+}
+
+# Whether the certificate that nginx shows lasts so many days.
+lasts()  # days
+{
+    openssl s_client -connect "127.0.0.1:$(<"$DEMO_DIR/hosts/https")" </dev/null 2>/dev/null |
+        openssl x509 -noout -checkend $(($1 * 86400))
+}
+
+eventually()  # command...: succeeds within 10 s
+{
+    local end=$((SECONDS + 10))
+    until "$@"; do
+        if ((SECONDS >= end)); then return 1; fi
+        sleep 0.1
+    done
+}
+
 holds()
 {
     eval "$1"
 }
 
 # --- up ---
-DEMO_DIR=$place/two DEMO_TENANTS=4 DEMO_ROWS=20000 DEMO_KIND=production demo/up >"$place/two.log" 2>&1 &
+DEMO_DIR=$place/two DEMO_TENANTS=4 DEMO_ROWS=20000 DEMO_KIND=production DEMO_HOSTS=plain demo/up >"$place/two.log" 2>&1 &
 second=$!
 check "comes up" env DEMO_TENANTS=8 demo/up
 check "a second one comes up at the same time" wait "$second"
@@ -142,6 +173,80 @@ check "the first demo is staging and open" grep -q 'kind: staging' "$file"
 check "the second is production and locked" grep -q 'locked: true' "$place/two/config/signalbox/demo.yaml"
 check "no password among the statements" is sb_watch "SELECT count(*) FROM pg_stat_statements(true)
     WHERE query ILIKE '%password ''%'" 0
+
+# --- the hosts ---
+plain=$(<"$DEMO_DIR/hosts/plain")
+srv=$([[ -z $plain ]] || echo /proc/self/cwd)/srv
+for host in web1 web2 db1 worker1 bastion; do
+    check "$host answers to ssh" on "$host" true
+    if [[ -z $plain ]]; then
+        check "$host: a name, a first process and a user of its own" holds \
+            '[[ $(on $host "hostname; cat /proc/1/comm; id -un" | xargs) == "$host init ops" ]]'
+    fi
+done
+check "nobody else may log in" fails on -l nobody web1 true
+check "keys lie in the demo's folder only" holds '[[ $(ssh -F "$DEMO_DIR/ssh/config" -G web1 |
+    grep -E "^(identityfile|userknownhostsfile) " | grep -vc " $DEMO_DIR/ssh/") == 0 ]]'
+check "the hosts of the plain demo answer, too" holds 'DEMO_DIR=$place/two on db1 test -r /proc/self/cwd/sshd_config'
+if [[ -z $plain ]]; then
+    check "PostgreSQL runs on db1" holds 'on db1 ps -C postgres -o user= | grep -q postgres'
+    check "and on no other host" holds '[[ -z $(on web1 ps -C postgres -o user=) ]]'
+    if command -v sudo >/dev/null; then
+        check "who is root on a host changes nothing of this machine" holds \
+            '[[ $(on web1 "sudo -n touch /etc/demo.was.here") == *Read-only* ]]'
+        check "db1 permits nothing" fails on db1 sudo -n true
+    fi
+    check "PostgreSQL's log can be read there" holds 'on db1 grep -c LOG: /var/log/postgresql/postgresql.log'
+fi
+check "a school gets its students" holds '(($(waits_ms oak-park-academy) >= 0))'
+check "requests are on record with school and times" eventually on web1 \
+    grep -qE "riverside-college.school.example [0-9.]+ [0-9.]+\$" "$(sed -n 's/.*access: {path: \([^,]*\),.*/\1/p' "$file")"
+status=$(sed -n 's/^  nginx_status: //p' "$file")
+check "nginx tells its status" holds '[[ $(on web2 "/usr/bin/python3 -c \"import urllib.request as u
+print(u.urlopen(\\\"$status\\\").read().decode())\"") == *accepts* ]]'
+
+# --- problems of hosts ---
+check "certificate: ends in 5 days" holds 'lasts 5 && ! lasts 6'
+check "certificate: switched off" demo/problem certificate off
+check "certificate: lasts" eventually lasts 60
+check "slow-school: one waits" holds '(($(waits_ms al-noor) >= 450 && $(waits_ms oak-park-academy) < 300))'
+check "slow-school: switched off" demo/problem slow-school off
+check "slow-school: does not wait" holds '(($(waits_ms al-noor) < 300))'
+if [[ -z $plain ]]; then
+    full="on db1 df --output=pcent /var/lib/postgresql"
+    check "disk-full: df shows it" holds '(($($full | tr -dc 0-9) >= 93))'
+    check "disk-full: switched off" demo/problem disk-full off
+    check "disk-full: df shows that, too" holds '(($($full | tr -dc 0-9) < 10))'
+    check "disk-full: on again" demo/problem disk-full on
+    check "disk-full: full again" holds '(($($full | tr -dc 0-9) >= 93))'
+    check "disk-full: and off" demo/problem disk-full off
+    check "oom-kill: switched on" demo/problem oom-kill on
+    check "oom-kill: the kernel of worker1 tells it" holds 'on worker1 dmesg | grep -q "Out of memory: Killed process"'
+    check "oom-kill: and counts it" eventually holds \
+        '(($(on worker1 grep "^oom_kill " /proc/vmstat | tr -dc 0-9) == $(on web1 grep "^oom_kill " /proc/vmstat | tr -dc 0-9) + 1))'
+    check "oom-kill: switched off" demo/problem oom-kill off
+    check "oom-kill: gone" fails holds 'on worker1 dmesg | grep -q "Killed process"'
+fi
+releases='$(on web1 cat $srv/app/RELEASE) $(on web2 cat $srv/app/RELEASE) $(on worker1 cat $srv/app/RELEASE)'
+check "release: the same everywhere" holds "[[ \"$releases\" == 'r481 r481 r481' ]]"
+check "release: switched on" demo/problem release on
+check "release: one differs" holds "[[ \"$releases\" == 'r482 r481 r481' ]]"
+check "release: switched off" demo/problem release off
+check "release: the same again" holds "[[ \"$releases\" == 'r481 r481 r481' ]]"
+check "runaway: switched on" demo/problem runaway on
+check "runaway: runs niced" eventually on worker1 'ps -eo ni,args | grep -q "^ *19 .*[i]mport_grades"'
+check "runaway: switched off" demo/problem runaway off
+check "runaway: gone" eventually fails pgrep -f "import_grades al_noor $DEMO_DIR"
+check "host-hangs: switched on" demo/problem host-hangs on
+check "host-hangs: takes the connection, says nothing" holds \
+    '! timeout 2 ssh -F "$DEMO_DIR/ssh/config" -o BatchMode=yes worker1 true </dev/null; [[ $(on web1 echo still) == still ]]'
+check "host-hangs: switched off" demo/problem host-hangs off
+check "host-hangs: answers" on worker1 true
+check "host-key: switched on" demo/problem host-key on
+check "host-key: ssh refuses" holds '[[ $(on web2 true) == *"IDENTIFICATION HAS CHANGED"* ]]'
+check "host-key: switched off" demo/problem host-key off
+check "host-key: ssh accepts" on web2 true
+check "failed-unit: says why not" holds '[[ $(demo/problem failed-unit on 2>&1) == *systemd* ]]'
 
 # --- the planted problems, on ---
 statement="FROM pg_stat_statements(true) WHERE query LIKE"
@@ -203,7 +308,14 @@ until [[ -d $place/three/pg/data || ! -d /proc/$third ]]; do sleep 0.02; done
 kill -KILL "$third"
 wait "$third" 2>/dev/null
 DEMO_DIR=$place/three check "one whose start was killed goes" demo/down
-check "no file is left" holds '[[ ! -e $place/one && ! -e $place/two && ! -e $place/three ]]'
+DEMO_DIR=$place/four setsid demo/up >/dev/null 2>&1 &
+fourth=$!
+until [[ -s $place/four/hosts/web2/sshd_config || ! -d /proc/$fourth ]]; do sleep 0.01; done
+kill -KILL "$fourth"
+wait "$fourth" 2>/dev/null
+DEMO_DIR=$place/four check "one that was killed while its hosts started goes" demo/down
+check "no file is left" holds '[[ ! -e $place/one && ! -e $place/two && ! -e $place/three && ! -e $place/four ]]'
 check "no process is left" no_process
+check "no mount is left" fails grep -qF "$place/" /proc/self/mounts
 echo "$passed passed, $failed failed"
 ((failed == 0))
