@@ -5,6 +5,8 @@
 #ifndef PANELS_CONSOLE_H
 #define PANELS_CONSOLE_H
 
+#include <stdio.h>
+
 #include "backends/change.h"
 #include "panels/panel.h"
 #include "tui/dialog.h"
@@ -46,6 +48,17 @@ struct choice_line {
 };
 void console_choose(struct console *console, const char *title, const struct choice_line *lines, size_t count,
                     void (*chosen)(struct app *app, void *data, size_t choice), void *data);
+
+/* Opens the prompt at the bottom. `done` gets the line, or NULL when it was left; `kind` names its history.
+ */
+void console_prompt(struct console *console, const char *label, const char *kind, const char *initial,
+                    void (*done)(struct app *app, void *data, const char *line), void *data);
+/* Puts a text on the terminal's clipboard, and says so. */
+void console_copy(struct console *console, const char *text);
+/* Asks for a file of some kind (".csv or .json"), first proposed as `name`, and writes into it, in a worker,
+ * what `write` writes; that returns how many rows there were. */
+void console_export(struct console *console, const char *kinds, const char *name,
+                    size_t (*write)(struct app *app, void *data, const char *path, FILE *file), void *data);
 
 /* A dialog of a panel's own: console_dialog_new makes it, the panel fills it, console_dialog_open shows it.
  * `accepted` is called when it was accepted; `data` is freed with talloc_free afterwards, also when it was

@@ -177,30 +177,57 @@ static void export_done(void *data)
     talloc_free(export);
 }
 
+struct export_wish {
+    struct console *console;
+    size_t (*write)(struct app *app, void *data, const char *path, FILE *file);
+    void *data;
+};
+
 static void export_start(void *data, const char *path)
 {
+    struct export_wish *wish = data;
+    struct console *console = wish->console;
+    if (path && *path) {
+        struct export *export = talloc_zero(NULL, struct export);
+        export->console = console;
+        export->path = talloc_strdup(export, path);
+        FILE *file = open_memstream(&export->text, &export->length);
+        if (!file)
+            abort();
+        export->rows = wish->write(console->app, wish->data, path, file);
+        fclose(file);
+        loop_work(console->app->loop, WORK_FILE, export_write, export_done, export);
+    }
+    talloc_free(wish);
+}
+
+void console_export(struct console *console, const char *kinds, const char *name,
+                    size_t (*write)(struct app *app, void *data, const char *path, FILE *file), void *data)
+{
+    struct export_wish *wish = talloc_zero(console, struct export_wish);
+    char label[64];
+    snprintf(label, sizeof label, "Write to (%s): ", kinds);
+    *wish = (struct export_wish){console, write, data};
+    console_ask(console,
+                &(struct prompt_options){
+                    .label = label, .kind = "export", .initial = name, .done = export_start, .data = wish});
+}
+
+static size_t write_view(struct app *app, void *data, const char *path, FILE *file)
+{
     struct console *console = data;
-    if (!path || !*path)
-        return;
-    struct export *export = talloc_zero(NULL, struct export);
-    export->console = console;
-    export->path = talloc_strdup(export, path);
-    struct row_list *rows = row_list_new(export);
+    struct row_list *rows = row_list_new(NULL);
     size_t count;
-    const struct table_row **shown = console_filtered(console, export, &count);
+    const struct table_row **shown = console_filtered(console, rows, &count);
     for (size_t i = 0; i < count; i++)
         row_list_add(rows, *shown[i]);
-    export->rows = count;
-    FILE *file = open_memstream(&export->text, &export->length);
-    if (!file)
-        abort();
     const char *dot = strrchr(path, '.');
     if (dot && strcmp(dot, ".json") == 0)
-        batch_print_json(file, console->app, console_panel(console), console_view(console), rows);
+        batch_print_json(file, app, console_panel(console), console_view(console), rows);
     else
         batch_print_csv(file, console_view(console), rows);
-    fclose(file);
-    loop_work(console->app->loop, WORK_FILE, export_write, export_done, export);
+    talloc_free(rows);
+    return count;
 }
 
 void console_open_export(struct console *console)
@@ -210,11 +237,38 @@ void console_open_export(struct console *console)
     struct tm parts;
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", gmtime_r(&now, &parts));
     snprintf(name, sizeof name, "signalbox-%s-%s.csv", console_view(console)->id, stamp);
-    console_ask(console, &(struct prompt_options){.label = "Write to (.csv or .json): ",
-                                                  .kind = "export",
-                                                  .initial = name,
-                                                  .done = export_start,
-                                                  .data = console});
+    console_export(console, ".csv or .json", name, write_view, console);
+}
+
+/* ---- for panels ---- */
+
+struct asked {
+    struct console *console;
+    void (*done)(struct app *app, void *data, const char *line);
+    void *data;
+};
+
+static void asked_done(void *data, const char *line)
+{
+    struct asked *asked = data;
+    asked->done(asked->console->app, asked->data, line);
+    talloc_free(asked);
+}
+
+void console_prompt(struct console *console, const char *label, const char *kind, const char *initial,
+                    void (*done)(struct app *app, void *data, const char *line), void *data)
+{
+    struct asked *asked = talloc_zero(console, struct asked);
+    *asked = (struct asked){console, done, data};
+    console_ask(console,
+                &(struct prompt_options){
+                    .label = label, .kind = kind, .initial = initial, .done = asked_done, .data = asked});
+}
+
+void console_copy(struct console *console, const char *text)
+{
+    console_say(console, SEVERITY_NONE, "%s",
+                screen_copy(console->screen, text) ? "copied" : "too long to copy");
 }
 
 /* ---- servers ---- */
