@@ -1,0 +1,407 @@
+/*
+ * The channels of a session of libssh2: opened one at a time, read as far as the turn's budget goes, written
+ * as far as the window and the wire take it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/ssh/libssh2_internal.h"
+#include "core/clock.h"
+
+#define OPEN_S 20.0 /* the other side may wait for a dead host: the user does not */
+
+enum { CHUNK = 32 * 1024, NO_STREAM = 77 };
+
+enum lib_channel_phase {
+    CHANNEL_QUEUED,
+    CHANNEL_OPENING,
+    CHANNEL_STARTING, /* the command is asked for */
+    CHANNEL_RUNNING,
+    CHANNEL_ENDED,   /* everything was read; waits for how it ended */
+    CHANNEL_CLOSING, /* the user has it no more; waits for the other side */
+    CHANNEL_GONE,
+};
+
+struct lib_channel {
+    struct lib_channel *next;
+    struct lib_session *session;
+    struct ssh_channel *channel; /* NULL: the user closed it */
+    enum lib_channel_phase phase;
+    LIBSSH2_CHANNEL *handle;
+    const char *type;
+    char *message; /* what the request to open it carries besides; libssh2 wants it until it is sent */
+    size_t message_length;
+    double asked; /* when it was asked to open; clock_monotonic */
+    bool end_sent;
+};
+
+/* ---- ends ---- */
+
+static void report(struct lib_channel *c, const struct ssh_end *end)
+{
+    struct ssh_channel *channel = c->channel;
+    c->channel = NULL;
+    if (channel)
+        ssh_report_closed(channel, end);
+}
+
+static void refuse(struct lib_channel *c, enum error_kind kind, const char *what, const char *todo,
+                   const char *why)
+{
+    struct ssh_end end = {.ending = SSH_REFUSED};
+    error_set(&end.error, kind, ssh_host_label(c->session->host), what, todo, "%s", why);
+    report(c, &end);
+}
+
+static void refuse_open(struct lib_channel *c)
+{
+    char *text = NULL;
+    libssh2_session_last_error(c->session->ssh, &text, NULL, 0);
+    if (!c->channel)
+        return;
+    enum ssh_channel_kind kind = ssh_channel_kind(c->channel);
+    const char *target = ssh_channel_target(c->channel);
+    char what[192];
+    if (kind == SSH_CHANNEL_TCP)
+        snprintf(what, sizeof what, "cannot reach %s port %d from there", target,
+                 ssh_channel_port(c->channel));
+    else
+        snprintf(what, sizeof what, "cannot %s %s there", kind == SSH_CHANNEL_UNIX ? "reach" : "run", target);
+    bool prohibited = text && strstr(text, "prohibited"), failed = text && strstr(text, "connect failed");
+    if (kind == SSH_CHANNEL_EXEC)
+        refuse(c, ERROR_SLOTS, "cannot open another session on this connection",
+               "MaxSessions in its sshd_config limits them (10 unless set); something else must end first.",
+               text ? text : "refused");
+    else if (prohibited)
+        refuse(c, ERROR_DENIED, what,
+               "Its sshd_config must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen.",
+               "forwarding is not permitted there");
+    else if (failed)
+        refuse(c, ERROR_REFUSED, what, "Does it run there, and listen on that address?",
+               kind == SSH_CHANNEL_UNIX ? "the connection failed: no such socket, or no permission"
+                                        : "the connection failed: refused, unknown name or no route");
+    else
+        refuse(c, ERROR_REFUSED, what, NULL, text ? text : "refused");
+}
+
+static void report_exit(struct lib_channel *c)
+{
+    struct ssh_end end = {.ending = SSH_EXITED};
+    char *signal = NULL;
+    size_t length = 0;
+    libssh2_channel_get_exit_signal(c->handle, &signal, &length, NULL, NULL, NULL, NULL);
+    if (signal && length) {
+        end.ending = SSH_SIGNALLED;
+        snprintf(end.signal, sizeof end.signal, "%.*s", (int)length, signal);
+        error_set(&end.error, ERROR_SERVER, ssh_host_label(c->session->host), NULL, NULL,
+                  "the command died of signal %s", end.signal);
+    } else {
+        end.status = libssh2_channel_get_exit_status(c->handle);
+    }
+    if (signal)
+        libssh2_free(c->session->ssh, signal);
+    report(c, &end);
+}
+
+/* ---- opening ---- */
+
+static void put_string(struct buffer *out, const char *bytes, size_t length)
+{
+    unsigned char size[4] = {(unsigned char)(length >> 24), (unsigned char)(length >> 16),
+                             (unsigned char)(length >> 8), (unsigned char)length};
+    buffer_append(out, size, sizeof size);
+    buffer_append(out, bytes, length);
+}
+
+/* What OpenSSH's PROTOCOL and RFC 4254 7.2 want behind the type. */
+static void make_message(struct lib_channel *c)
+{
+    struct buffer out = {0};
+    const char *target = ssh_channel_target(c->channel);
+    put_string(&out, target, strlen(target));
+    if (ssh_channel_kind(c->channel) == SSH_CHANNEL_TCP) {
+        int port = ssh_channel_port(c->channel);
+        buffer_append(&out, (unsigned char[]){0, 0, (unsigned char)(port >> 8), (unsigned char)port}, 4);
+        put_string(&out, "127.0.0.1", 9);
+        buffer_append(&out, (unsigned char[4]){0}, 4);
+    } else {
+        put_string(&out, "", 0);
+        buffer_append(&out, (unsigned char[4]){0}, 4);
+    }
+    c->message_length = out.length;
+    c->message = talloc_memdup(c, buffer_bytes(&out), out.length);
+    buffer_free(&out);
+}
+
+static const char *type_of(const struct lib_channel *c)
+{
+    static const char *const types[] = {[SSH_CHANNEL_EXEC] = "session",
+                                        [SSH_CHANNEL_TCP] = "direct-tcpip",
+                                        [SSH_CHANNEL_UNIX] = "direct-streamlocal@openssh.com"};
+    return types[ssh_channel_kind(c->channel)];
+}
+
+static LIBSSH2_CHANNEL *open_handle(struct lib_session *session, const char *type, const char *message,
+                                    size_t length)
+{
+    return libssh2_channel_open_ex(session->ssh, type, (unsigned)strlen(type), WINDOW, PACKET, message,
+                                   (unsigned)length);
+}
+
+static void begin_opening(struct lib_channel *c)
+{
+    c->phase = CHANNEL_OPENING;
+    c->asked = clock_monotonic();
+    c->session->opening = c;
+    c->type = type_of(c);
+    if (ssh_channel_kind(c->channel) != SSH_CHANNEL_EXEC)
+        make_message(c);
+}
+
+static void give_up_waiting(struct lib_channel *c)
+{
+    if (!c->channel || clock_monotonic() - c->asked < OPEN_S)
+        return;
+    char what[192];
+    snprintf(what, sizeof what, "cannot reach %s from there", ssh_channel_target(c->channel));
+    refuse(c, ERROR_TIMEOUT, what, "Is it up, and does a firewall let that host through?", "no answer");
+}
+
+static void step_opening(struct lib_session *session)
+{
+    struct lib_channel *c = session->opening;
+    LIBSSH2_CHANNEL *handle = open_handle(session, c->type, c->message, c->message_length);
+    int code = handle ? 0 : libssh2_session_last_errno(session->ssh);
+    if (code == LIBSSH2_ERROR_EAGAIN) {
+        give_up_waiting(c);
+        return;
+    }
+    session->opening = NULL;
+    c->handle = handle;
+    if (!handle) {
+        c->phase = CHANNEL_GONE;
+        if (!session->wire.broken && !session->wire.ended)
+            refuse_open(c);
+        return;
+    }
+    if (!c->channel)
+        c->phase = CHANNEL_CLOSING;
+    else
+        c->phase = ssh_channel_kind(c->channel) == SSH_CHANNEL_EXEC ? CHANNEL_STARTING : CHANNEL_RUNNING;
+}
+
+static void step_starting(struct lib_channel *c)
+{
+    if (!c->channel) {
+        c->phase = CHANNEL_CLOSING;
+        return;
+    }
+    const char *command = ssh_channel_target(c->channel);
+    int code = libssh2_channel_process_startup(c->handle, "exec", 4, command, (unsigned)strlen(command));
+    if (code == LIBSSH2_ERROR_EAGAIN)
+        return;
+    c->phase = code ? CHANNEL_CLOSING : CHANNEL_RUNNING;
+    if (code && !c->session->wire.broken && !c->session->wire.ended)
+        refuse(c, ERROR_DENIED, "cannot run a command there",
+               "authorized_keys or its sshd_config may restrict this key.",
+               "the server refuses to run commands");
+}
+
+/* ---- reading and writing ---- */
+
+/* Bytes of one stream. False when the channel is of no more use in this turn. */
+static bool read_stream(struct lib_channel *c, int stream, bool *came)
+{
+    char bytes[CHUNK];
+    while (c->channel && !ssh_channel_paused(c->channel)) {
+        ssize_t n = libssh2_channel_read_ex(c->handle, stream - 1, bytes, sizeof bytes);
+        if (n <= 0)
+            return n == 0 || n == LIBSSH2_ERROR_EAGAIN;
+        *came = true;
+        if (!ssh_report_output(c->channel, stream, bytes, (size_t)n) || c->session->closed)
+            return false;
+        if (c->session->wire.budget == 0)
+            break;
+    }
+    return c->channel;
+}
+
+static void read_channel(struct lib_channel *c)
+{
+    bool came = false, exec = ssh_channel_kind(c->channel) == SSH_CHANNEL_EXEC;
+    if (!read_stream(c, 1, &came) || (exec && !read_stream(c, 2, &came)) || !c->channel)
+        return;
+    if (ssh_channel_paused(c->channel)) { /* what is not data of it must be taken still */
+        char byte;
+        libssh2_channel_read_ex(c->handle, NO_STREAM, &byte, 1);
+        return;
+    }
+    if (!libssh2_channel_eof(c->handle))
+        return;
+    if (exec) {
+        c->phase = CHANNEL_ENDED;
+    } else {
+        struct ssh_end end = {.ending = SSH_EXITED};
+        c->phase = CHANNEL_CLOSING;
+        report(c, &end);
+    }
+}
+
+static void write_channel(struct lib_channel *c)
+{
+    size_t length;
+    const char *bytes;
+    while (c->channel && wire_unsent(c->session) < OUT_HIGH &&
+           (bytes = ssh_channel_pending(c->channel, &length))) {
+        ssize_t n = libssh2_channel_write_ex(c->handle, 0, bytes, length);
+        if (n <= 0)
+            return;
+        if (!ssh_channel_taken(c->channel, (size_t)n) || c->session->closed)
+            return;
+    }
+    if (c->channel && !c->end_sent && ssh_channel_ending(c->channel) &&
+        !ssh_channel_pending(c->channel, &length))
+        c->end_sent = libssh2_channel_send_eof(c->handle) != LIBSSH2_ERROR_EAGAIN;
+}
+
+/* The exit status comes before the other side closes. */
+static void step_ended(struct lib_channel *c)
+{
+    int code = libssh2_channel_wait_closed(c->handle);
+    if (code == LIBSSH2_ERROR_EAGAIN || (code && (c->session->wire.ended || c->session->wire.broken)))
+        return;
+    c->phase = CHANNEL_CLOSING;
+    report_exit(c);
+}
+
+static void step_closing(struct lib_channel *c)
+{
+    if (libssh2_channel_free(c->handle) == LIBSSH2_ERROR_EAGAIN)
+        return;
+    c->handle = NULL;
+    c->phase = CHANNEL_GONE;
+}
+
+/* ---- a turn ---- */
+
+static void step_channel(struct lib_channel *c)
+{
+    if (c->phase == CHANNEL_QUEUED && !c->session->opening && !c->session->probing)
+        begin_opening(c);
+    if (c->phase == CHANNEL_OPENING)
+        step_opening(c->session);
+    if (c->phase == CHANNEL_STARTING && !c->session->closed)
+        step_starting(c);
+    if (c->phase == CHANNEL_RUNNING && !c->session->closed)
+        write_channel(c);
+    if (c->phase == CHANNEL_RUNNING && !c->session->closed && c->channel)
+        read_channel(c);
+    if (c->phase == CHANNEL_ENDED && !c->session->closed)
+        step_ended(c);
+    if (c->phase == CHANNEL_CLOSING && !c->session->closed)
+        step_closing(c);
+}
+
+static void sweep(struct lib_session *session)
+{
+    for (struct lib_channel **at = &session->channels; *at;) {
+        struct lib_channel *c = *at;
+        if (c->phase != CHANNEL_GONE || c->channel) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        talloc_free(c);
+    }
+}
+
+static void step_probe(struct lib_session *session)
+{
+    static const char type[] = "alive@signalbox"; /* no server knows it: the answer is a refusal */
+    LIBSSH2_CHANNEL *handle = open_handle(session, type, NULL, 0);
+    if (!handle && libssh2_session_last_errno(session->ssh) == LIBSSH2_ERROR_EAGAIN)
+        return;
+    session->probing = false;
+    if (handle)
+        libssh2_channel_free(handle);
+}
+
+void channels_probe(struct lib_session *session)
+{
+    if (!session->opening && !session->probing) {
+        session->probing = true;
+        session_wake(session);
+    } else if (session->opening) {
+        libssh2_keepalive_config(session->ssh, 1, 2);
+        libssh2_keepalive_send(session->ssh, NULL);
+    }
+}
+
+void channels_step(struct lib_session *session)
+{
+    struct wire *w = &session->wire;
+    if (session->probing)
+        step_probe(session);
+    for (struct lib_channel *c = session->channels; c && !session->closed; c = c->next)
+        step_channel(c);
+    if (session->closed)
+        return;
+    bool freed_slot = !session->opening && !session->probing;
+    sweep(session);
+    if (freed_slot)
+        for (struct lib_channel *c = session->channels; c; c = c->next)
+            if (c->phase == CHANNEL_QUEUED) {
+                session_wake(session);
+                break;
+            }
+    /* Nobody reads, but something came: an end, or a question of the server. The answer to ours comes
+     * behind it. */
+    if (!session->channels && !session->probing && !w->dry && !w->ended && !w->broken)
+        channels_probe(session);
+    if (w->ended && w->in.length == 0)
+        session_fail_code(session, NULL, 0);
+}
+
+void channels_free(struct lib_session *session)
+{
+    while (session->channels) {
+        struct lib_channel *c = session->channels;
+        session->channels = c->next;
+        talloc_free(c);
+    }
+}
+
+/* ---- what the pool calls ---- */
+
+void *lib_channel_open(void *data, struct ssh_channel *channel)
+{
+    struct lib_session *session = data;
+    struct lib_channel *c = talloc_zero(NULL, struct lib_channel), **at = &session->channels;
+    if (!c)
+        abort();
+    c->session = session;
+    c->channel = channel;
+    while (*at)
+        at = &(*at)->next;
+    *at = c;
+    session_wake(session);
+    return c;
+}
+
+void lib_channel_changed(void *data)
+{
+    struct lib_channel *c = data;
+    session_wake(c->session);
+}
+
+void lib_channel_close(void *data)
+{
+    struct lib_channel *c = data;
+    c->channel = NULL;
+    if (c->phase == CHANNEL_QUEUED)
+        c->phase = CHANNEL_GONE;
+    else if (c->phase > CHANNEL_STARTING && c->phase < CHANNEL_CLOSING)
+        c->phase = CHANNEL_CLOSING;
+    session_wake(c->session);
+}
