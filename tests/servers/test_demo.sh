@@ -201,6 +201,8 @@ fi
 check "a school gets its students" holds '(($(waits_ms oak-park-academy) >= 0))'
 check "requests are on record with school and times" eventually on web1 \
     grep -qE "riverside-college.school.example [0-9.]+ [0-9.]+\$" "$(sed -n 's/.*access: {path: \([^,]*\),.*/\1/p' "$file")"
+check "jobs are done on worker1" eventually on worker1 \
+    grep -q "school.jobs.send_mail.*succeeded in" "$(sed -n 's/.*celery: {path: \([^,]*\),.*/\1/p' "$file")"
 status=$(sed -n 's/^  nginx_status: //p' "$file")
 check "nginx tells its status" holds '[[ $(on web2 "/usr/bin/python3 -c \"import urllib.request as u
 print(u.urlopen(\\\"$status\\\").read().decode())\"") == *accepts* ]]'
