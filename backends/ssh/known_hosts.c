@@ -326,20 +326,47 @@ static void explain_changed(const struct known_hosts *known, const char *where,
     talloc_free(scratch);
 }
 
+static char *shown_key(const void *context, const unsigned char *key, size_t length)
+{
+    char *type = ssh_key_type_name(context, key, length);
+    return checked(talloc_asprintf(context, "%s %s", ssh_key_short_name(type ? type : "unknown"),
+                                   ssh_key_fingerprint(context, key, length)));
+}
+
+static void explain_unknown(const char *name, const char *files, const char *where, const char *shown,
+                            struct error *error)
+{
+    error_set(error, ERROR_AUTH, where, "the server's key is not known",
+              "Compare the fingerprint with what ssh-keygen -l says on the server, then add the key.",
+              "%s of %s stands in none of %s", shown, name,
+              files[0] ? files : "the known_hosts files, for there are none");
+}
+
+void known_hosts_explain_unknown(const struct ssh_settings *settings, const char *where,
+                                 const unsigned char *key, size_t length, struct error *error)
+{
+    void *scratch = checked(talloc_new(NULL));
+    char *files = checked(talloc_strdup(scratch, ""));
+    for (size_t i = 0; i < settings->user_known_host_count + settings->global_known_host_count; i++)
+        files = checked(talloc_asprintf_append_buffer(
+            files, "%s%s", *files ? ", " : "",
+            i < settings->user_known_host_count
+                ? settings->user_known_hosts[i]
+                : settings->global_known_hosts[i - settings->user_known_host_count]));
+    explain_unknown(known_hosts_name_of(scratch, settings), files, where, shown_key(scratch, key, length),
+                    error);
+    talloc_free(scratch);
+}
+
 enum known_verdict known_hosts_check(const struct known_hosts *known, const char *where,
                                      const unsigned char *key, size_t length, struct error *error)
 {
     const struct known_entry *entry;
     enum known_verdict verdict = decide(known, key, length, &entry);
     void *scratch = checked(talloc_new(NULL));
-    char *type = ssh_key_type_name(scratch, key, length);
-    char *shown = checked(talloc_asprintf(scratch, "%s %s", ssh_key_short_name(type ? type : "unknown"),
-                                          ssh_key_fingerprint(scratch, key, length)));
+    char *shown = shown_key(scratch, key, length);
     if (verdict == KNOWN_UNKNOWN)
-        error_set(error, ERROR_AUTH, where, "the server's key is not known",
-                  "Compare the fingerprint with what ssh-keygen -l says on the server, then add the key.",
-                  "%s of %s stands in none of %s", shown, known->name,
-                  known->files[0] ? known->files : "the known_hosts files, for there are none");
+        explain_unknown(known->name, known->files, where, shown, error);
     else if (verdict == KNOWN_CHANGED)
         explain_changed(known, where, entry, shown, error);
     else if (verdict == KNOWN_REVOKED)

@@ -46,6 +46,10 @@ enum known_verdict {
 enum known_verdict known_hosts_check(const struct known_hosts *known, const char *where,
                                      const unsigned char *key, size_t length, struct error *error);
 
+/* The error of KNOWN_UNKNOWN, for who learned of it otherwise. */
+void known_hosts_explain_unknown(const struct ssh_settings *settings, const char *where,
+                                 const unsigned char *key, size_t length, struct error *error);
+
 /* Files that cannot be read and lines that are skipped: "file:line", why. At most 20, the last one counts the
  * rest. */
 const struct error *known_hosts_problems(const struct known_hosts *known, size_t *count);
