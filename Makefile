@@ -32,7 +32,7 @@ endif
 ALL_CFLAGS = -std=c11 $(WARNINGS) $(CFLAGS)
 
 SOURCES := $(wildcard core/*.c tui/*.c backends/*.c backends/*/*.c keymaps/*.c panels/*.c)
-GENERATED := $(OUT)/gen/builtin_keymaps.c
+GENERATED := $(OUT)/gen/builtin_keymaps.c $(OUT)/gen/collector_script.c
 OBJECTS := $(SOURCES:%.c=$(OUT)/%.o) $(GENERATED:.c=.o)
 LIBRARY := $(OUT)/libsignalbox.a
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/unit/%,$(wildcard tests/unit/test_*.c))
@@ -65,6 +65,10 @@ $(OUT)/libraries-found: Makefile
 $(OUT)/gen/builtin_keymaps.c: $(wildcard keymaps/*.keymap) tools/embed
 	@mkdir -p $(@D)
 	tools/embed $(wildcard keymaps/*.keymap) > $@.tmp && mv $@.tmp $@
+
+$(OUT)/gen/collector_script.c: backends/hosts/collector.sh tools/embed
+	@mkdir -p $(@D)
+	tools/embed $< > $@.tmp && mv $@.tmp $@
 
 $(OUT)/gen/%.o: $(OUT)/gen/%.c
 	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<

@@ -47,7 +47,7 @@ journal_ways() {
     [ $J = denied ] && may journalctl -q && J=ok JR='sudo -n'
 }
 
-P='^[0-9]|^cpu|^btime|^procs_|^Mem[TFA]|^Buffers|^Cached|^Swap[TF]|^Dirty|^SReclaimable|^Shmem:|^some|^full|^oom_kill |^pswp|^ +[0-9]+ +[0-9]+ [^l]|: *[0-9]+ +[0-9]+ +[0-9]+ +[0-9]|^Tcp(Ext)?: [A-Z]'
+P='^[0-9]|^cpu|^btime|^procs_|^Mem[TA]|^Cached|^Swap[TF]|^Dirty|^some|^full|^oom_kill |^pswp|^ +[0-9]+ +[0-9]+ [^l]|: *[0-9]+ +[0-9]+ +[0-9]+ +[0-9]|^Tcp(Ext)?: [A-Z]'
 fast() {
     h fast
     grep -s -E "$P" /proc/uptime /proc/loadavg /proc/stat /proc/meminfo /proc/diskstats /proc/net/dev \
@@ -169,7 +169,7 @@ containers() {
     esac
     [ "$ids" ] && t 8 $D inspect --format '{{.Id}}|{{.Name}}|{{.State.Status}}|{{if .State.Health}}{{.State.Health.Status}}{{end}}|{{.RestartCount}}|{{.State.ExitCode}}|{{.State.OOMKilled}}|{{.State.StartedAt}}|{{.State.FinishedAt}}|{{.HostConfig.Memory}}|{{.Image}}|{{index .Config.Labels "com.docker.compose.project"}}|{{.Config.Image}}' $ids | head -c 200000
     h cgroups
-    grep -s -E '^[0-9m]|^inactive_file |^total_inactive_file |^usage_usec ' \
+    grep -s -E '^[0-9]|^inactive_file |^total_inactive_file |^usage_usec ' \
         /sys/fs/cgroup/system.slice/docker-*.scope/memory.current /sys/fs/cgroup/system.slice/docker-*.scope/memory.stat \
         /sys/fs/cgroup/system.slice/docker-*.scope/cpu.stat /sys/fs/cgroup/docker/*/memory.current \
         /sys/fs/cgroup/docker/*/memory.stat /sys/fs/cgroup/docker/*/cpu.stat \
@@ -198,12 +198,15 @@ medium() {
 units_failed() {
     h units
     if [ -d /run/systemd/system ]; then
-        t 5 systemctl list-units --failed --no-legend --plain --no-pager | head -c 20000
-        f=$(t 5 systemctl list-units --failed --no-legend --plain --no-pager | head -n 20 | awk '{print $1}')
+        # Without an answer it is not known that none failed.
+        f=$(t 5 systemctl list-units --failed --no-legend --plain --no-pager) || return
+        echo "ok $(echo "$f" | grep -c .)"
+        f=$(echo "$f" | awk 'NR <= 20 {print $1}')
         h unit_properties
         [ "$f" ] && t 5 systemctl show --no-pager -p Id -p LoadState -p ActiveState -p SubState -p Description \
             -p Result -p NRestarts -p MemoryCurrent -p StateChangeTimestamp $f | head -c 20000
     elif have rc-status; then
+        echo ok
         t 5 rc-status --crashed | sed -n 's/^ *\([^ ]*\) .*crashed.*/\1 loaded failed crashed/p' | head -n 50
     else
         echo 'no systemd'

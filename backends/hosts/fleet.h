@@ -13,8 +13,6 @@
 struct fleet;
 struct host;
 
-enum host_tier { HOST_FAST, HOST_MEDIUM, HOST_SLOW, HOST_DETAIL, HOST_TIERS };
-
 /* `environment` and `pool` are borrowed and outlive the fleet. `changed`: something that can be seen changed.
  */
 struct fleet *fleet_new(struct loop *loop, const struct environment *environment, struct ssh_pool *pool,

@@ -215,12 +215,15 @@ struct host_snapshot {
 
     const struct host_denied *denied;
     size_t denied_count;
-    /* internal: what the next sample is compared with */
-    const void *raw;
 };
+
+/* What is asked of a host, by how often it is asked and what it costs there. */
+enum host_tier { HOST_FAST, HOST_MEDIUM, HOST_SLOW, HOST_DETAIL, HOST_TIERS };
 
 /* "ok", "warning", "critical", "unknown". */
 const char *host_state_name(enum host_state state);
+/* "fast", "medium", "slow", "detail". */
+const char *host_tier_name(enum host_tier tier);
 const char *host_service_name(enum host_service_kind kind);
 
 #endif
