@@ -53,6 +53,12 @@ static void wait_for_next(struct feed *feed)
         start_timer(feed, fmax(fmin(pause, BACK_OFF_MOST_S), feed->interval_s) * clock_jitter(JITTER));
         return;
     }
+    if (!isnan(feed->phase_s) && feed->interval_s > 0) {
+        double now = clock_monotonic(), least = now + feed->interval_s / 4;
+        start_timer(feed, feed->phase_s - now +
+                              ceil((least - feed->phase_s) / feed->interval_s) * feed->interval_s);
+        return;
+    }
     /* On the beat of the first question: turns that were missed are skipped. */
     double passed = clock_monotonic() - feed->asked_monotonic;
     double turns = feed->interval_s > 0 ? floor(passed / feed->interval_s) + 1 : 0;
@@ -90,6 +96,7 @@ void feed_init(struct feed *feed, struct loop *loop, const char *name, double in
                           .deadline_s = deadline_s,
                           .state = FEED_IDLE,
                           .state_since = clock_wall(),
+                          .phase_s = NAN,
                           .ask = ask_function,
                           .changed = changed,
                           .data = data,
@@ -136,6 +143,11 @@ void feed_want(struct feed *feed, bool wanted)
         return;
     set_state(feed, known_state(feed));
     ask(feed);
+}
+
+void feed_set_phase(struct feed *feed, double phase_s)
+{
+    feed->phase_s = phase_s;
 }
 
 void feed_refresh(struct feed *feed)

@@ -35,6 +35,7 @@ struct feed {
     bool in_flight; /* skip, never queue up */
     int failures;
     double asked_monotonic;
+    double phase_s; /* NAN: on the beat of the first question */
     void (*ask)(struct feed *feed, void *data);
     void (*changed)(void *data); /* state or data changed: draw again */
     void *data;
@@ -51,6 +52,9 @@ void feed_stop(struct feed *feed);
 
 /* Somebody wants the feed, or no longer does. The first want asks at once. */
 void feed_want(struct feed *feed, bool wanted);
+/* From now on it asks at this time of a beat that all feeds share (0 to interval_s), so that many of them do
+ * not ask at once. */
+void feed_set_phase(struct feed *feed, double phase_s);
 /* Asks now, unless it is in flight. */
 void feed_refresh(struct feed *feed);
 void feed_pause(struct feed *feed, bool paused);

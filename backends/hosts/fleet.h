@@ -37,8 +37,9 @@ const char *host_group(const struct host *host); /* or NULL */
 const struct environment_host *host_definition(const struct host *host);
 struct ssh_host *host_ssh(const struct host *host);
 struct feed *host_feed(struct host *host, enum host_tier tier);
-/* The newest, or NULL before the first answer. Borrowed until the next turn of the loop. A host that stopped
- * answering keeps its last one: see the feed's state and answered_at. */
+/* The newest, or NULL before the first answer; when there is none and the host does not answer, one with
+ * nothing but the problem (state HOST_UNKNOWN, fast_at 0). Borrowed until the next turn of the loop. A host
+ * that stopped answering keeps its last figures: see the state and fast_at. */
 const struct host_snapshot *host_latest(const struct host *host);
 
 /* The last hour, a sample each time the fast tier answered; older ones from the store (history.h). */

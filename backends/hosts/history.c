@@ -1,0 +1,122 @@
+/* A ring of blocks, a block being five minutes: a host that was just met takes little memory. */
+#include "backends/hosts/history.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <talloc.h>
+
+#define SPACING_S 5.0
+/* Less than a beat early is on the beat. */
+#define EARLY_S 0.5
+/* A longer silence is drawn as a gap. */
+#define GAP_S 30.0
+
+enum { BLOCK_SAMPLES = 60, BLOCKS = 13 };
+
+struct block {
+    size_t count;
+    double time[BLOCK_SAMPLES];
+    float values[BLOCK_SAMPLES][SERIES_COUNT];
+};
+struct history {
+    struct block *blocks[BLOCKS]; /* the oldest first */
+    size_t count;
+    int merged; /* samples that the last one is the mean of */
+};
+
+struct history *history_new(const void *context)
+{
+    struct history *history = talloc_zero(context, struct history);
+    if (!history)
+        abort();
+    return history;
+}
+
+static struct block *room(struct history *history)
+{
+    struct block *last = history->count ? history->blocks[history->count - 1] : NULL;
+    if (last && last->count < BLOCK_SAMPLES)
+        return last;
+    struct block *fresh;
+    if (history->count == BLOCKS) {
+        fresh = history->blocks[0];
+        memmove(history->blocks, history->blocks + 1, (BLOCKS - 1) * sizeof *history->blocks);
+        history->count--;
+    } else {
+        fresh = talloc(history, struct block);
+        if (!fresh)
+            abort();
+    }
+    fresh->count = 0;
+    history->blocks[history->count++] = fresh;
+    return fresh;
+}
+
+static void merge(float *kept, const float *values, int merged)
+{
+    for (int s = 0; s < SERIES_COUNT; s++) {
+        if (isnan(kept[s]))
+            kept[s] = values[s];
+        else if (!isnan(values[s]))
+            kept[s] += (values[s] - kept[s]) / (float)merged;
+    }
+}
+
+void history_add(struct history *history, double time, const float *values)
+{
+    struct block *last = history->count ? history->blocks[history->count - 1] : NULL;
+    if (last && time < last->time[last->count - 1])
+        return; /* our clock was set back */
+    if (last && time - last->time[last->count - 1] < SPACING_S - EARLY_S) {
+        merge(last->values[last->count - 1], values, ++history->merged);
+        return;
+    }
+    struct block *block = room(history);
+    block->time[block->count] = time;
+    memcpy(block->values[block->count++], values, SERIES_COUNT * sizeof *values);
+    history->merged = 1;
+}
+
+struct reading {
+    const enum host_series *series;
+    size_t series_count, count;
+    double *times;
+    float *values;
+};
+
+static void put(struct reading *reading, double time, const float *values)
+{
+    reading->times[reading->count] = time;
+    for (size_t s = 0; s < reading->series_count; s++)
+        reading->values[reading->count * reading->series_count + s] =
+            values ? values[reading->series[s]] : NAN;
+    reading->count++;
+}
+
+size_t history_read(const struct history *history, const void *context, const enum host_series *series,
+                    size_t series_count, double since, double **times, float **values)
+{
+    /* Every sample may have a gap before it. */
+    size_t most = history->count * BLOCK_SAMPLES * 2 + 1;
+    struct reading reading = {.series = series,
+                              .series_count = series_count,
+                              .times = talloc_array(context, double, most),
+                              .values = talloc_array(context, float, most *(series_count + 1))};
+    double before = NAN;
+    if (!reading.times || !reading.values)
+        abort();
+    for (size_t b = 0; b < history->count; b++)
+        for (size_t i = 0; i < history->blocks[b]->count; i++) {
+            double time = history->blocks[b]->time[i];
+            if (time < since)
+                continue;
+            if (time - before > GAP_S)
+                put(&reading, (time + before) / 2, NULL);
+            put(&reading, time, history->blocks[b]->values[i]);
+            before = time;
+        }
+    *times = reading.times;
+    *values = reading.values;
+    return reading.count;
+}
