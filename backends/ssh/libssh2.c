@@ -68,17 +68,19 @@ static void fail_at_bastion(struct lib_session *session)
     session_fail(session, &failure);
 }
 
-static void fail_closed_early(struct lib_session *session, const char *what)
+/* It closed or reset the connection before it had shaken hands: there is no place for one more, or it does
+ * not want us. */
+static void fail_early(struct lib_session *session, const char *what)
 {
     const char *said = libssh2_session_banner_get(session->ssh);
-    bool full = said && strstr(said, "MaxStartups");
-    session_fail_with(session, full ? ERROR_SLOTS : ERROR_REFUSED, what,
-                      full ? "Too many connections at once knock there; it is tried again."
-                           : "Its log says why: MaxStartups, a banned address (fail2ban), tcp wrappers.",
-                      said && strncmp(said, "SSH-", 4) != 0
-                          ? "the server closed the connection with the words \"%s\""
-                          : "the server closed the connection before the handshake ended%.0s",
-                      said ? said : "");
+    bool full = said && strstr(said, "MaxStartups"), words = said && strncmp(said, "SSH-", 4) != 0;
+    struct ssh_failure failure = {.again = true};
+    error_set(&failure.error, full ? ERROR_SLOTS : ERROR_REFUSED, ssh_host_label(session->host), what,
+              full ? "Too many connections at once knock there; it is tried again."
+                   : "Its log says why: MaxStartups, a banned address (fail2ban), tcp wrappers.",
+              "the server closed the connection %s%s%s", words ? "with the words \"" : "before the handshake",
+              words ? said : "", words ? "\"" : "");
+    session_fail(session, &failure);
 }
 
 void session_fail_code(struct lib_session *session, const char *what, int code)
@@ -86,14 +88,15 @@ void session_fail_code(struct lib_session *session, const char *what, int code)
     struct wire *w = &session->wire;
     char *text = NULL;
     libssh2_session_last_error(session->ssh, &text, NULL, 0);
+    bool early = session->phase == LIB_HANDSHAKE && !session->farewell;
     if (ssh_host_settings(session->host)->hop_count && w->error.kind)
         fail_at_bastion(session);
+    else if (early && (w->ended || w->broken) && w->error.kind != ERROR_TIMEOUT)
+        fail_early(session, what);
     else if (w->broken)
         session_fail_with(session, w->error.kind, what, NULL, "%s", w->error.why);
     else if (session->farewell)
         session_fail_with(session, ERROR_LOST, what, NULL, "the server disconnected: %s", session->farewell);
-    else if (w->ended && session->phase == LIB_HANDSHAKE)
-        fail_closed_early(session, what);
     else if (w->ended)
         session_fail_with(session, ERROR_LOST, what, NULL, "the server closed the connection");
     else

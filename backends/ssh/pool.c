@@ -16,7 +16,10 @@
 #define BACK_OFF_FIRST_S 1.0
 #define BACK_OFF_MOST_S 60.0
 #define JITTER 0.25
+#define AGAIN_S 0.15  /* a server with too many handshakes is tried again after this, doubled each time */
 #define LINGER_S 30.0 /* a session that nobody wants any more is kept so long */
+
+enum { AGAIN_MOST = 6 };
 
 static void host_open(struct ssh_host *host);
 
@@ -211,6 +214,13 @@ void gate_opened(struct ssh_host *host)
     open_session(host);
 }
 
+static void approach(struct ssh_host *host)
+{
+    host->phase = PHASE_GATE;
+    if (gate_enter(host))
+        open_session(host);
+}
+
 static void take_settings(void *data, struct ssh_settings *settings, const struct error *error)
 {
     struct ssh_host *host = data;
@@ -228,9 +238,7 @@ static void take_settings(void *data, struct ssh_settings *settings, const struc
         host_down(host, &why);
         return;
     }
-    host->phase = PHASE_GATE;
-    if (gate_enter(host))
-        open_session(host);
+    approach(host);
 }
 
 static void host_open(struct ssh_host *host)
@@ -259,6 +267,8 @@ static void on_retry(struct ev_loop *ev, ev_timer *timer, int events)
     if (host->state == CONNECTION_UP) {
         close_session(host);
         set_state(host, CONNECTION_IDLE);
+    } else if (host->phase == PHASE_AGAIN) {
+        approach(host);
     } else if (host->wanted > 0) {
         host_open(host);
     } else {
@@ -287,6 +297,7 @@ void ssh_report_up(struct ssh_host *host, double handshake_ms)
     host->phase = PHASE_NONE;
     host->handshake_ms = handshake_ms;
     host->back_off = 0;
+    host->again = 0;
     error_clear(&host->error);
     host->state = CONNECTION_UP;
     channels_open(host);
@@ -304,9 +315,26 @@ static void keep_unknown_key(struct ssh_host *host, const struct ssh_failure *fa
     host->unknown_key = ssh_key_fingerprint(host, failure->unknown_key, failure->unknown_key_length);
 }
 
+/* Its channels go on waiting. */
+static void try_again(struct ssh_host *host)
+{
+    pool_enter(host->pool);
+    double pause = ldexp(AGAIN_S, host->again++) * clock_jitter(0.5);
+    gate_leave(host);
+    close_session(host);
+    host->phase = PHASE_AGAIN;
+    start_timer(host, &host->retry, pause);
+    pool_leave(host->pool);
+}
+
 void ssh_report_failed(struct ssh_host *host, const struct ssh_failure *failure)
 {
     struct ssh_pool *pool = host->pool;
+    if (failure->again && host->again < AGAIN_MOST) {
+        try_again(host);
+        return;
+    }
+    host->again = 0;
     bool other = failure->other && pool->options.transport == SSH_TRANSPORT_AUTO &&
                  host->kind == SSH_TRANSPORT_LIBSSH2;
     if (!other) {

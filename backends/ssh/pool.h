@@ -28,7 +28,7 @@ struct ssh_pool {
 };
 
 /* What a host that is not up is waiting for. */
-enum host_phase { PHASE_NONE, PHASE_SETTINGS, PHASE_GATE, PHASE_OPENING };
+enum host_phase { PHASE_NONE, PHASE_SETTINGS, PHASE_GATE, PHASE_OPENING, PHASE_AGAIN };
 
 struct ssh_host {
     struct ssh_pool *pool;
@@ -50,6 +50,7 @@ struct ssh_host {
     struct ssh_host *next_at_gate;
     bool at_gate;
     int wanted;
+    int again;                    /* how often it was too busy for a handshake */
     struct ssh_channel *channels; /* waiting, open, or rejected */
     ev_timer retry;               /* back-off; up: nobody wants it any more */
     ev_timer later;               /* rejections and other things that must not happen in a call */

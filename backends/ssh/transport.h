@@ -73,6 +73,9 @@ struct ssh_failure {
     /* The other transport may do better, and why this one is left for good: "an RSA key: libssh2 cannot use
      * it". NULL: no. */
     const char *other;
+    /* The server had no place for one more that shakes hands (MaxStartups): it is tried again within a
+     * second, a few times, before anybody hears of it. */
+    bool again;
     /* The raw key of a server whose key is not in known_hosts: the state of ssh_host_unknown_key. */
     const unsigned char *unknown_key;
     size_t unknown_key_length;
