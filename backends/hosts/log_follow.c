@@ -15,6 +15,7 @@
 #define PAST_LONGEST_S 10.0
 #define CHANGED_S 0.05
 #define TICK_S 0.1
+#define SLICE_S 0.004 /* of work for the past, a tick: keys must not wait for it */
 #define RETRY_FIRST_S 2.0
 #define RETRY_LONGEST_S 30.0
 
@@ -47,6 +48,7 @@ struct log_follow {
     void (*changed)(void *data);
     void *data;
     ev_timer tick, tell;
+    double worked; /* seconds since the last tick */
 };
 
 static void start(struct stream *stream);
@@ -227,10 +229,11 @@ static void on_output(void *data, int which, const char *bytes, size_t length)
     if (!length)
         return;
     log_merge_feed(follow->merge, stream->number, bytes, length);
+    follow->worked += clock_monotonic() - stream->heard;
     if (stream->shown.state == LOG_STREAM_MISSING || stream->shown.state == LOG_STREAM_FAILED)
         set_state(stream, stream->live ? LOG_STREAM_LIVE : LOG_STREAM_STARTING, "");
     /* The past is worth waiting for: it is read no faster than the bound, and nothing of it is dropped. */
-    if (!stream->live && log_merge_budget(follow->merge) <= 0) {
+    if (!stream->live && (log_merge_budget(follow->merge) <= 0 || follow->worked > SLICE_S)) {
         pause_channel(stream, true);
         need_tick(follow);
     }
@@ -336,6 +339,7 @@ static void on_tick(struct ev_loop *ev, ev_timer *timer, int events)
     double now = clock_monotonic(), budget = log_merge_budget(follow->merge);
     bool needed = false;
     (void)events;
+    follow->worked = 0;
     for (size_t i = 0; i < follow->stream_count; i++)
         needed |= tick_stream(follow->streams[i], now, budget);
     if (!needed)
