@@ -310,7 +310,11 @@ bans() {
 }
 
 release() {
-    [ "$RELEASE" ] || return
+    case $RELEASE in
+    '') return ;;
+    /*) ;;
+    *) RELEASE=$HOME/${RELEASE#\~/} ;;
+    esac
     h release
     if [ -L "$RELEASE" ]; then
         r=$(readlink "$RELEASE")

@@ -128,7 +128,7 @@ static size_t release_count(const struct host *of, const char *release, double *
     return count;
 }
 
-/* What most of the group run, and of as many the newest; "" when there is one release only. */
+/* What most of the group run; of as many the newest, by time and then by name; NULL when none is known. */
 static const char *usual_release(const struct host *of)
 {
     const struct fleet *fleet = of->fleet;
@@ -141,7 +141,9 @@ static const char *usual_release(const struct host *of)
         if (!own || !same_group(of, host) || (usual && !strcmp(own, usual)))
             continue;
         size_t count = release_count(host, own, &since);
-        if (count > most || (count == most && since > newest)) {
+        bool later = since > newest ||
+                     (since == newest && usual && value_compare(value_text(own), value_text(usual)) > 0);
+        if (count > most || (count == most && later)) {
             usual = own;
             most = count;
             newest = since;
