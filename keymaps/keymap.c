@@ -28,7 +28,7 @@ static const struct builtin {
 
 /* Contexts whose actions may not exist: those of actions are known from the actions. */
 static const char *const fixed_contexts[] = {"global",     "table",    "text",  "dialog", "prompt", "queries",
-                                             "statements", "activity", "locks", "plan",   "audit"};
+                                             "statements", "activity", "locks", "plan",   "audit",  "logs"};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -5,6 +5,7 @@
 
 #include "core/snapshot.h"
 #include "keymaps/general_actions.h"
+#include "panels/hosts_logs.h"
 #include "panels/panel.h"
 
 extern const struct panel_ops panel_queries;
@@ -39,6 +40,7 @@ const struct action **panel_actions(const void *context, size_t *count)
     total = general_count;
     for (size_t p = 0; p < panel_count; p++)
         total += panel_registry[p]->action_count;
+    total += hosts_logs_action_count;
     const struct action **actions = talloc_array(context, const struct action *, total);
     *count = 0;
     for (size_t i = 0; i < general_count; i++)
@@ -46,6 +48,8 @@ const struct action **panel_actions(const void *context, size_t *count)
     for (size_t p = 0; p < panel_count; p++)
         for (size_t i = 0; i < panel_registry[p]->action_count; i++)
             actions[(*count)++] = &panel_registry[p]->actions[i];
+    for (size_t i = 0; i < hosts_logs_action_count; i++)
+        actions[(*count)++] = &hosts_logs_actions[i];
     return actions;
 }
 
