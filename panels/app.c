@@ -23,6 +23,28 @@ static void access_changed(void *data, enum access_state state)
     server_changed(app);
 }
 
+/* A host came up or went down: servers behind it connect, the screen shows it. */
+static void ssh_changed(void *data)
+{
+    struct app *app = data;
+    for (size_t i = 0; i < app->server_count; i++)
+        pg_server_ssh_changed(app->servers[i]);
+    server_changed(app);
+}
+
+static struct ssh_pool *make_pool(struct app *app)
+{
+    const struct environment_ssh *ssh = &app->environment->ssh;
+    enum ssh_transport transport = strcmp(ssh->transport, "system") == 0    ? SSH_TRANSPORT_SYSTEM
+                                   : strcmp(ssh->transport, "libssh2") == 0 ? SSH_TRANSPORT_LIBSSH2
+                                                                            : SSH_TRANSPORT_AUTO;
+    return ssh_pool_new(app->loop, &(struct ssh_pool_options){.environment = app->environment->name,
+                                                              .transport = transport,
+                                                              .config = ssh->config,
+                                                              .changed = ssh_changed,
+                                                              .data = app});
+}
+
 static struct environment *find_environment(const void *context, const struct options *options,
                                             struct error_list *errors)
 {
@@ -72,10 +94,11 @@ struct app *app_new_for(const struct options *options, struct environment *envir
     app->options = options;
     app->environment = talloc_steal(app, environment);
     app->loop = loop_new();
+    app->ssh = make_pool(app);
     app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);
     for (size_t i = 0; i < environment->server_count; i++) {
         struct pg_server *server =
-            pg_server_new(app->loop, environment, &environment->servers[i], server_changed, app);
+            pg_server_new(app->loop, environment, &environment->servers[i], app->ssh, server_changed, app);
         /* Totals say something at once; deltas only after a while. */
         pg_server_statements_basis(server, options->interval_s > 0 ? BASIS_INTERVAL : BASIS_RESET);
         app->servers[app->server_count++] = server;
@@ -97,6 +120,8 @@ void app_free(struct app *app)
     access_free(app->access);
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_free(app->servers[i]);
+    app->server_count = 0;
+    ssh_pool_free(app->ssh);
     audit_free(app->audit);
     loop_free(app->loop);
     talloc_free(app);

@@ -7,6 +7,7 @@
 #include "backends/audit.h"
 #include "backends/environment.h"
 #include "backends/postgres/server.h"
+#include "backends/ssh/ssh.h"
 #include "core/loop.h"
 #include "panels/options.h"
 
@@ -17,6 +18,7 @@ struct app {
     struct loop *loop;
     const struct options *options;
     struct environment *environment;
+    struct ssh_pool *ssh; /* the sessions to its hosts and bastions */
     struct pg_server **servers;
     size_t server_count;
     const struct pg_server *chosen; /* the one server that is looked at; NULL: all of them */

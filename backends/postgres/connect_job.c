@@ -9,11 +9,22 @@
 #include <talloc.h>
 
 #include "backends/postgres/connection_error.h"
+#include "backends/postgres/route.h"
 #include "core/clock.h"
+
+/* The error of a tunnel comes a little before libpq notices that it is closed. */
+#define TUNNEL_ERROR_S 2
 
 struct connect_job {
     char *label, *dsn, *application_name;
     double timeout_s;
+    enum work_kind work;
+    struct loop *loop;
+    /* Through an SSH host; loop's thread only. */
+    struct pg_route *route;
+    struct pg_route_request *request; /* while the DSN is being rewritten */
+    char *routed_dsn, *place;
+    double begun_at;
     PGconn *conn;
     struct error error;
     void (*done)(void *owner, PGconn *conn, const struct error *error);
@@ -47,7 +58,15 @@ static PGconn *start_connecting(const struct connect_job *job, char *timeout, si
                               "dbname",
                               "client_encoding",
                               NULL};
-    const char *values[] = {job->application_name, timeout, "10", "5", "3", "20000", job->dsn, "UTF8", NULL};
+    const char *values[] = {job->application_name,
+                            timeout,
+                            "10",
+                            "5",
+                            "3",
+                            "20000",
+                            job->routed_dsn ? job->routed_dsn : job->dsn,
+                            "UTF8",
+                            NULL};
     return PQconnectStartParams(keywords, values, 1);
 }
 
@@ -71,10 +90,12 @@ static double effective_timeout(PGconn *conn, double fallback, bool *tls_disable
     return seconds * hosts;
 }
 
-static void describe_place(PGconn *conn, char *what, size_t size)
+static void describe_place(const struct connect_job *job, char *what, size_t size)
 {
-    const char *host = PQhost(conn), *port = PQport(conn);
-    if (host && host[0] == '/')
+    const char *host = PQhost(job->conn), *port = PQport(job->conn);
+    if (job->place)
+        snprintf(what, size, "cannot connect to %s", job->place);
+    else if (host && host[0] == '/')
         snprintf(what, size, "cannot connect to %s/.s.PGSQL.%s", host, port);
     else if (host && *host)
         snprintf(what, size, "cannot connect to %s:%s", host, port);
@@ -120,7 +141,7 @@ static void connect_in_worker(void *data)
     if (job->conn) {
         PQsetNoticeReceiver(job->conn, ignore_notice, NULL);
         PQsetErrorVerbosity(job->conn, PQERRORS_VERBOSE); /* shows the SQLSTATE of a refusal */
-        describe_place(job->conn, what, sizeof what);
+        describe_place(job, what, sizeof what);
         if (PQstatus(job->conn) == CONNECTION_BAD)
             pg_error_from_connect(&job->error, job->label, what, PQerrorMessage(job->conn), false);
         else
@@ -136,6 +157,14 @@ static void connect_in_worker(void *data)
     }
 }
 
+static void forget(char **secret)
+{
+    if (*secret)
+        explicit_bzero(*secret, strlen(*secret));
+    free(*secret);
+    *secret = NULL;
+}
+
 static void drop_job(void *data)
 {
     struct connect_job *job = data;
@@ -143,18 +172,66 @@ static void drop_job(void *data)
     free(job->label);
     free(job->dsn);
     free(job->application_name);
+    forget(&job->routed_dsn); /* it may hold the password */
+    free(job->place);
     free(job);
 }
+
+static bool ask_route(struct connect_job *job);
 
 static void hand_over(void *data)
 {
     struct connect_job *job = data;
+    const struct error *error = job->conn ? NULL : &job->error;
+    bool routed = job->owner && job->route && error;
+    /* What the far end says counts more than that the near end was closed. */
+    if (routed && job->begun_at > 0 && pg_route_error(job->route, job->begun_at)) {
+        char where[sizeof job->error.where];
+        snprintf(where, sizeof where, "%s", job->label);
+        job->error = *pg_route_error(job->route, job->begun_at);
+        snprintf(job->error.where, sizeof job->error.where, "%s", where);
+    } else if (routed && pg_route_refused(job->route, error)) {
+        error_clear(&job->error);
+        ask_route(job);
+        return;
+    }
     if (job->owner)
-        job->done(job->owner, job->conn, job->conn ? NULL : &job->error);
+        job->done(job->owner, job->conn, error);
     else
         PQfinish(job->conn);
     job->conn = NULL;
     drop_job(job);
+}
+
+static void start_worker(struct connect_job *job)
+{
+    job->begun_at = clock_monotonic();
+    loop_work_or_drop(job->loop, job->work, connect_in_worker, hand_over, drop_job, job);
+}
+
+static void route_answered(void *data, const char *dsn, const char *place, const struct error *error)
+{
+    struct connect_job *job = data;
+    job->request = NULL;
+    if (error) {
+        job->error = *error;
+        job->begun_at = 0;
+        job->route = NULL;
+        hand_over(job);
+        return;
+    }
+    forget(&job->routed_dsn);
+    free(job->place);
+    job->routed_dsn = copy(dsn);
+    job->place = copy(place);
+    start_worker(job);
+}
+
+static bool ask_route(struct connect_job *job)
+{
+    if (job->route)
+        job->request = pg_route_ask(job->route, job->dsn, job->work, route_answered, job);
+    return job->route != NULL;
 }
 
 struct connect_job *connect_job_start(struct loop *loop, const struct pg_connection_options *options,
@@ -164,6 +241,9 @@ struct connect_job *connect_job_start(struct loop *loop, const struct pg_connect
     struct connect_job *job = calloc(1, sizeof *job);
     if (!job)
         abort();
+    job->loop = loop;
+    job->work = options->work;
+    job->route = options->route;
     job->label = copy(options->label);
     job->dsn = copy(options->dsn);
     job->application_name = copy(options->application_name);
@@ -171,7 +251,8 @@ struct connect_job *connect_job_start(struct loop *loop, const struct pg_connect
     job->done = done;
     job->owner = owner;
     atomic_init(&job->forsaken, false);
-    loop_work_or_drop(loop, options->work, connect_in_worker, hand_over, drop_job, job);
+    if (!ask_route(job))
+        start_worker(job);
     return job;
 }
 
@@ -179,6 +260,23 @@ void connect_job_forsake(struct connect_job *job)
 {
     job->owner = NULL;
     atomic_store(&job->forsaken, true);
+    if (!job->request)
+        return;
+    pg_route_forsake(job->request);
+    drop_job(job);
+}
+
+void connect_job_lost(const struct pg_connection_options *options, const PGconn *conn, struct error *error)
+{
+    const struct error *far =
+        options->route ? pg_route_error(options->route, clock_monotonic() - TUNNEL_ERROR_S) : NULL;
+    const char *text = conn ? PQerrorMessage(conn) : "";
+    char why[sizeof error->what + sizeof error->why + 2];
+    snprintf(why, sizeof why, "%.*s", (int)strcspn(text, "\n"), text);
+    if (far)
+        snprintf(why, sizeof why, "%s%s%s", far->what, *far->what ? ": " : "", far->why);
+    error_set(error, ERROR_LOST, options->label, "the connection broke",
+              options->keep ? "It is made again by itself." : NULL, "%s", *why ? why : "no reason was given");
 }
 
 /* ---- cancelling ---- */

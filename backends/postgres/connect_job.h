@@ -17,6 +17,9 @@ struct connect_job *connect_job_start(struct loop *loop, const struct pg_connect
 /* The owner loses interest: the job ends as soon as it can and frees itself. */
 void connect_job_forsake(struct connect_job *job);
 
+/* Why a connection that was up broke. */
+void connect_job_lost(const struct pg_connection_options *options, const PGconn *conn, struct error *error);
+
 /* Sends the cancel request; the job takes over `cancel`. */
 void cancel_job_start(struct loop *loop, PGcancel *cancel);
 

@@ -421,18 +421,13 @@ static void take_results(struct pg_connection *c)
 
 static void set_lost(struct pg_connection *c, struct error *error)
 {
-    const char *text = c->conn ? PQerrorMessage(c->conn) : "";
-    char why[sizeof error->why];
-    snprintf(why, sizeof why, "%.*s", (int)strcspn(text, "\n"), text);
     if (c->farewell.kind) {
         *error = c->farewell;
         error->kind = ERROR_LOST;
         snprintf(error->what, sizeof error->what, "the server closed the connection");
         return;
     }
-    error_set(error, ERROR_LOST, c->options.label, "the connection broke",
-              c->options.keep ? "It is made again by itself." : NULL, "%s",
-              *why ? why : "no reason was given");
+    connect_job_lost(&c->options, c->conn, error);
 }
 
 static void lose_broken(struct pg_connection *c)

@@ -51,12 +51,15 @@ struct pg_handler {
     void *data;
 };
 
+struct pg_route;
+
 struct pg_connection_options {
     const char *label;            /* for errors: "production: main as watch" */
     const char *dsn;              /* URI or key=value */
     const char *application_name; /* "signalbox watch" */
     const char
         *settings; /* one statement, run first after connecting: "SELECT set_config(...), ..."; or NULL */
+    struct pg_route *route; /* the way through an SSH host, which outlives the connection; NULL: directly */
     double connect_timeout_s;
     bool keep;           /* reconnect for ever with back-off and jitter; else one try */
     enum work_kind work; /* WORK_CONNECT, or WORK_URGENT for `act` */

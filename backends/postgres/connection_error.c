@@ -138,6 +138,7 @@ static bool from_libpq(struct error *error, const char *where, const char *what,
          "See the server's log: it may have crashed or be stopping."},
         {"definition of service", ERROR_CONFIG,
          "Check the service's name, and PGSERVICEFILE or ~/.pg_service.conf."},
+        {"service file", ERROR_CONFIG, "Check PGSERVICEFILE or ~/.pg_service.conf."},
         {"invalid", ERROR_CONFIG, "Correct the DSN."},
         {"missing \"=\"", ERROR_CONFIG, "Correct the DSN."},
     };

@@ -106,6 +106,7 @@ struct explain_session *explain_session_new(const void *context, struct loop *lo
     s->where = must(talloc_asprintf(s, "%s: %s as read", server->environment->name, s->server));
     s->dsn = dsn_with_database(s, read ? read : "", request->database);
     s->wanted_path = request->search_path ? must(talloc_strdup(s, request->search_path)) : NULL;
+    s->route = pg_server_route(server);
     s->statement = plain_statement_read(s, request->sql);
     ev_timer_init(&s->later, on_later, 0, 0);
     s->later.data = s;
@@ -209,6 +210,7 @@ void explain_session_open(struct explain_session *s, bool prepares, double state
     s->connection =
         pg_connection_new(s->loop, &(struct pg_connection_options){.label = s->where,
                                                                    .dsn = s->dsn,
+                                                                   .route = s->route,
                                                                    .application_name = "signalbox explain",
                                                                    .connect_timeout_s = CONNECT_TIMEOUT_S,
                                                                    .work = WORK_CONNECT});

@@ -12,6 +12,7 @@
 
 struct explain_session {
     char *where, *server, *dsn, *wanted_path; /* wanted_path: NULL is the role's own */
+    struct pg_route *route;                   /* the server's */
     struct plain_statement *statement;
     struct pg_connection *connection;
     /* Known once it is open. */

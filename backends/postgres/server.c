@@ -8,6 +8,7 @@
 #include <talloc.h>
 
 #include "backends/postgres/activity_internal.h"
+#include "backends/postgres/route.h"
 #include "backends/postgres/server_internal.h"
 #include "core/clock.h"
 
@@ -412,6 +413,7 @@ static struct pg_connection *make_connection(struct pg_server *server, const cha
                                                       .dsn = dsn,
                                                       .application_name = application,
                                                       .settings = settings,
+                                                      .route = server->route,
                                                       .connect_timeout_s = CONNECT_TIMEOUT_S,
                                                       .keep = true,
                                                       .work = work,
@@ -421,22 +423,36 @@ static struct pg_connection *make_connection(struct pg_server *server, const cha
     return connection;
 }
 
-static void check_definition(struct pg_server *server)
+/* The bastion is there again: nobody needs to wait for the back-off. */
+static void bastion_came_up(void *data)
 {
+    struct pg_server *server = data;
+    struct pg_connection *connections[] = {server->fast, server->slow, server->act};
+    for (size_t i = 0; i < 3; i++)
+        if (connections[i] && pg_connection_state(connections[i]) == CONNECTION_DOWN)
+            pg_connection_open(connections[i]);
+}
+
+static void check_definition(struct pg_server *server, struct ssh_pool *pool)
+{
+    const char *via = server->definition->via;
     char where[160];
     snprintf(where, sizeof where, "%s: %s", server->environment->name, server->definition->name);
     if (!server->definition->watch)
         error_set(&server->unusable, ERROR_CONFIG, where, "cannot be watched",
                   "Add `watch` with a DSN to the environment file.", "it has no login named watch");
-    else if (server->definition->via)
-        error_set(&server->unusable, ERROR_UNSUPPORTED, where, "cannot be reached",
-                  "Leave out `via` and forward a port with `ssh -L` until then.",
-                  "tunnels through %s are not built yet", server->definition->via);
+    else if (via && !pool)
+        error_set(&server->unusable, ERROR_UNSUPPORTED, where, "cannot be reached", NULL,
+                  "there is no SSH here to go through %s", via);
+    else if (via)
+        server->route = pg_route_new(
+            server->loop, ssh_pool_host(pool, via, environment_destination(server->environment, via)), where,
+            bastion_came_up, server);
 }
 
 struct pg_server *pg_server_new(struct loop *loop, const struct environment *environment,
-                                const struct environment_server *definition, void (*changed)(void *data),
-                                void *data)
+                                const struct environment_server *definition, struct ssh_pool *pool,
+                                void (*changed)(void *data), void *data)
 {
     static const struct {
         const char *name;
@@ -457,7 +473,7 @@ struct pg_server *pg_server_new(struct loop *loop, const struct environment *env
                   feed_changed, server);
     }
     server->statements.store = statements_store_new(server, definition->name);
-    check_definition(server);
+    check_definition(server, pool);
     const char *dsn = definition->watch ? definition->watch : "";
     server->fast = make_connection(server, dsn, "watch", WATCH_SETTINGS("4s"), WORK_CONNECT);
     server->slow = make_connection(server, dsn, "watch", WATCH_SETTINGS("20s"), WORK_CONNECT);
@@ -480,6 +496,7 @@ void pg_server_free(struct pg_server *server)
     pg_connection_free(server->fast);
     pg_connection_free(server->slow);
     pg_connection_free(server->act);
+    pg_route_free(server->route);
     for (int i = 0; i < PG_FEEDS; i++) {
         feed_stop(&server->feeds[i]);
         snapshot_release(server->snapshots[i]);
@@ -503,6 +520,17 @@ const struct environment *pg_server_environment(const struct pg_server *server)
 const struct environment_server *pg_server_definition(const struct pg_server *server)
 {
     return server->definition;
+}
+
+void pg_server_ssh_changed(struct pg_server *server)
+{
+    if (server->route)
+        pg_route_changed(server->route);
+}
+
+struct pg_route *pg_server_route(const struct pg_server *server)
+{
+    return server->route;
 }
 
 struct feed *pg_server_feed(struct pg_server *server, enum pg_feed feed)
@@ -582,7 +610,7 @@ const struct activity_history *pg_server_history(const struct pg_server *server)
 
 void pg_server_unlock(struct pg_server *server)
 {
-    if (server->act || !server->definition->act || server->definition->via)
+    if (server->act || !server->definition->act || server->unusable.kind)
         return;
     server->act = make_connection(server, server->definition->act, "act",
                                   "SELECT set_config('statement_timeout', '10s', false),"

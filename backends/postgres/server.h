@@ -18,16 +18,25 @@ struct pg_server;
 
 enum pg_feed { PG_FEED_ACTIVITY, PG_FEED_LOCKS, PG_FEED_STATEMENTS, PG_FEEDS };
 
-/* `environment` is borrowed and outlives the server. `changed` is called when anything that can be seen
- * changed. */
+struct ssh_pool;
+struct pg_route;
+
+/* `environment` is borrowed and outlives the server, and so does `pool`, which servers with a `via` go
+ * through (NULL: there is none, and they say so). `changed` is called when anything that can be seen changed.
+ */
 struct pg_server *pg_server_new(struct loop *loop, const struct environment *environment,
-                                const struct environment_server *definition, void (*changed)(void *data),
-                                void *data);
+                                const struct environment_server *definition, struct ssh_pool *pool,
+                                void (*changed)(void *data), void *data);
 void pg_server_free(struct pg_server *server);
+
+/* The state of an SSH host has changed (ssh_pool_options.changed). */
+void pg_server_ssh_changed(struct pg_server *server);
 
 const char *pg_server_name(const struct pg_server *server);
 const struct environment *pg_server_environment(const struct pg_server *server);
 const struct environment_server *pg_server_definition(const struct pg_server *server);
+/* The way through an SSH host that all its connections take; NULL: directly. */
+struct pg_route *pg_server_route(const struct pg_server *server);
 struct feed *pg_server_feed(struct pg_server *server, enum pg_feed feed);
 
 /* What the header shows: the state of watching, and why it is down (ERROR_NONE when it is not). */

@@ -40,6 +40,7 @@ struct pg_server {
     const struct environment_server *definition;
     void (*changed)(void *data);
     void *data;
+    struct pg_route *route; /* NULL: directly */
     struct pg_connection *fast, *slow, *act;
     struct error unusable; /* what the definition lacks */
     struct error note;     /* what the watching role lacks */

@@ -83,7 +83,7 @@ void watcher_start(struct watcher *w, const char *watch, const char *act)
                                           .kind = ENVIRONMENT_STAGING,
                                           .servers = &w->definition,
                                           .server_count = 1};
-    w->server = pg_server_new(w->loop, &w->environment, &w->definition, count_change, w);
+    w->server = pg_server_new(w->loop, &w->environment, &w->definition, NULL, count_change, w);
 }
 
 static bool never(void *data)
