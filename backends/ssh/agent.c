@@ -9,7 +9,7 @@
 #include <talloc.h>
 #include <unistd.h>
 
-#include "backends/ssh/buffer.h"
+#include "backends/ssh/packet.h"
 
 enum {
     REQUEST_IDENTITIES = 11,
@@ -36,54 +36,21 @@ struct agent_call {
 
 /* ---- the format ---- */
 
-struct reader {
-    const unsigned char *at;
-    size_t left;
-    bool bad;
-};
-
-static uint32_t take_number(struct reader *r)
-{
-    if (r->left < 4) {
-        r->bad = true;
-        return 0;
-    }
-    uint32_t number =
-        (uint32_t)r->at[0] << 24 | (uint32_t)r->at[1] << 16 | (uint32_t)r->at[2] << 8 | (uint32_t)r->at[3];
-    r->at += 4;
-    r->left -= 4;
-    return number;
-}
-
-static const unsigned char *take_string(struct reader *r, size_t *length)
-{
-    *length = take_number(r);
-    if (r->bad || *length > r->left) {
-        r->bad = true;
-        *length = 0;
-        return NULL;
-    }
-    const unsigned char *string = r->at;
-    r->at += *length;
-    r->left -= *length;
-    return string;
-}
-
 struct agent_keys *agent_parse_keys(const void *context, const unsigned char *answer, size_t length)
 {
     if (length < 5 || answer[0] != IDENTITIES_ANSWER)
         return NULL;
-    struct reader r = {.at = answer + 1, .left = length - 1};
-    uint32_t count = take_number(&r);
+    struct packet_reader r = {.at = answer + 1, .left = length - 1};
+    uint32_t count = packet_take_number(&r);
     struct agent_keys *keys = talloc_zero(context, struct agent_keys);
     for (uint32_t i = 0; i < count && !r.bad; i++) {
         size_t blob_length, comment_length, type_length;
-        const unsigned char *blob = take_string(&r, &blob_length);
-        const unsigned char *comment = take_string(&r, &comment_length);
+        const unsigned char *blob = packet_take_string(&r, &blob_length);
+        const unsigned char *comment = packet_take_string(&r, &comment_length);
         if (r.bad)
             break;
-        struct reader inner = {.at = blob, .left = blob_length};
-        const unsigned char *type = take_string(&inner, &type_length);
+        struct packet_reader inner = {.at = blob, .left = blob_length};
+        const unsigned char *type = packet_take_string(&inner, &type_length);
         if (inner.bad || type_length == 0 || type_length > 64)
             continue;
         keys->items = talloc_realloc(keys, keys->items, struct agent_key, keys->count + 1);
@@ -105,28 +72,15 @@ bool agent_parse_signature(const unsigned char *answer, size_t length, const uns
 {
     if (length < 1 || answer[0] != SIGN_RESPONSE)
         return false;
-    struct reader r = {.at = answer + 1, .left = length - 1};
+    struct packet_reader r = {.at = answer + 1, .left = length - 1};
     size_t whole_length, type_length;
-    const unsigned char *whole = take_string(&r, &whole_length);
+    const unsigned char *whole = packet_take_string(&r, &whole_length);
     if (r.bad)
         return false;
-    struct reader inner = {.at = whole, .left = whole_length};
-    take_string(&inner, &type_length);
-    *signature = take_string(&inner, signature_length);
+    struct packet_reader inner = {.at = whole, .left = whole_length};
+    packet_take_string(&inner, &type_length);
+    *signature = packet_take_string(&inner, signature_length);
     return !inner.bad && *signature_length > 0;
-}
-
-static void put_number(struct buffer *out, size_t number)
-{
-    unsigned char bytes[4] = {(unsigned char)(number >> 24), (unsigned char)(number >> 16),
-                              (unsigned char)(number >> 8), (unsigned char)number};
-    buffer_append(out, bytes, sizeof bytes);
-}
-
-static void put_string(struct buffer *out, const void *bytes, size_t length)
-{
-    put_number(out, length);
-    buffer_append(out, bytes, length);
 }
 
 /* ---- one request ---- */
@@ -198,8 +152,8 @@ static void take_bytes(struct agent_call *call)
         return;
     }
     buffer_append(&call->in, bytes, (size_t)n);
-    struct reader r = {.at = (const unsigned char *)buffer_bytes(&call->in), .left = call->in.length};
-    uint32_t length = take_number(&r);
+    struct packet_reader r = {.at = (const unsigned char *)buffer_bytes(&call->in), .left = call->in.length};
+    uint32_t length = packet_take_number(&r);
     if (!r.bad && (length == 0 || length > ANSWER_MAX))
         fail_with(call, ERROR_SERVER, NULL, "this is not an SSH agent");
     else if (!r.bad && r.left >= length)
@@ -288,7 +242,7 @@ struct agent_call *agent_list(struct loop *loop, const char *path,
 {
     struct agent_call *call = start(loop, path, LIST_S, data);
     call->listed = done;
-    put_number(&call->out, 1);
+    packet_put_number(&call->out, 1);
     buffer_append(&call->out, (unsigned char[]){REQUEST_IDENTITIES}, 1);
     return call;
 }
@@ -301,10 +255,10 @@ agent_sign(struct loop *loop, const char *path, const unsigned char *blob, size_
 {
     struct agent_call *call = start(loop, path, SIGN_S, data);
     call->made = done;
-    put_number(&call->out, 1 + 4 + blob_length + 4 + message_length + 4);
+    packet_put_number(&call->out, 1 + 4 + blob_length + 4 + message_length + 4);
     buffer_append(&call->out, (unsigned char[]){SIGN_REQUEST}, 1);
-    put_string(&call->out, blob, blob_length);
-    put_string(&call->out, message, message_length);
-    put_number(&call->out, flags);
+    packet_put_string(&call->out, blob, blob_length);
+    packet_put_string(&call->out, message, message_length);
+    packet_put_number(&call->out, flags);
     return call;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/ssh/pool.h"
+#include "backends/ssh/secret_text.h"
 
 enum { LOCKED_BYTES = 256 * 1024, TRIES = 3 };
 
@@ -132,8 +133,7 @@ static void open_key(void *data)
 static void drop_job(void *data)
 {
     struct job *job = data;
-    if (job->passphrase)
-        OPENSSL_secure_clear_free(job->passphrase, strlen(job->passphrase) + 1);
+    secret_wipe(job->passphrase);
     private_key_free(job->key);
     free(job->path);
     free(job);
@@ -165,17 +165,6 @@ static void key_read(void *data)
     pool_leave(pool);
 }
 
-static char *keep_secret(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = OPENSSL_secure_malloc(size);
-    if (!copy)
-        copy = OPENSSL_malloc(size);
-    if (!copy)
-        abort();
-    return memcpy(copy, text, size);
-}
-
 static void start_job(struct entry *entry, const char *passphrase)
 {
     struct job *job = calloc(1, sizeof *job);
@@ -183,7 +172,7 @@ static void start_job(struct entry *entry, const char *passphrase)
         abort();
     job->entry = entry;
     job->path = strdup(entry->path);
-    job->passphrase = passphrase ? keep_secret(passphrase) : NULL;
+    job->passphrase = passphrase ? secret_keep(passphrase) : NULL;
     entry->job = job;
     entry->state = ENTRY_BUSY;
     loop_work_or_drop(entry->store->pool->loop, WORK_CONNECT, open_key, key_read, drop_job, job);

@@ -2,12 +2,11 @@
  */
 #include "backends/ssh/libssh2_auth.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/clock.h"
+#include "backends/ssh/secret_text.h"
 
 #define AUTH_S 20.0
 #define USER_S 125.0 /* servers wait two minutes for a login */
@@ -302,8 +301,7 @@ void auth_cancel(struct lib_session *session)
     ssh_question_forget(auth->question);
     keyboard_cancel(auth);
     free(auth->signature);
-    if (auth->password)
-        OPENSSL_secure_clear_free(auth->password, strlen(auth->password) + 1);
+    secret_wipe(auth->password);
     session->auth = NULL;
     talloc_free(auth);
 }

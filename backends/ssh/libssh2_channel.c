@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends/ssh/libssh2_internal.h"
+#include "backends/ssh/packet.h"
 #include "core/clock.h"
 
 #define OPEN_S 20.0 /* the other side may wait for a dead host: the user does not */
@@ -72,7 +73,7 @@ static void refuse_open(struct lib_channel *c)
     if (kind == SSH_CHANNEL_EXEC)
         refuse(c, ERROR_SLOTS, "cannot open another session on this connection",
                "MaxSessions in its sshd_config limits them (10 unless set); something else must end first.",
-               text ? text : "refused");
+               "the server refuses one more");
     else if (prohibited)
         refuse(c, ERROR_DENIED, what,
                "Its sshd_config must allow it: AllowTcpForwarding, AllowStreamLocalForwarding, PermitOpen.",
@@ -106,28 +107,19 @@ static void report_exit(struct lib_channel *c)
 
 /* ---- opening ---- */
 
-static void put_string(struct buffer *out, const char *bytes, size_t length)
-{
-    unsigned char size[4] = {(unsigned char)(length >> 24), (unsigned char)(length >> 16),
-                             (unsigned char)(length >> 8), (unsigned char)length};
-    buffer_append(out, size, sizeof size);
-    buffer_append(out, bytes, length);
-}
-
 /* What OpenSSH's PROTOCOL and RFC 4254 7.2 want behind the type. */
 static void make_message(struct lib_channel *c)
 {
     struct buffer out = {0};
     const char *target = ssh_channel_target(c->channel);
-    put_string(&out, target, strlen(target));
+    packet_put_string(&out, target, strlen(target));
     if (ssh_channel_kind(c->channel) == SSH_CHANNEL_TCP) {
-        int port = ssh_channel_port(c->channel);
-        buffer_append(&out, (unsigned char[]){0, 0, (unsigned char)(port >> 8), (unsigned char)port}, 4);
-        put_string(&out, "127.0.0.1", 9);
-        buffer_append(&out, (unsigned char[4]){0}, 4);
+        packet_put_number(&out, (size_t)ssh_channel_port(c->channel));
+        packet_put_string(&out, "127.0.0.1", 9);
+        packet_put_number(&out, 0);
     } else {
-        put_string(&out, "", 0);
-        buffer_append(&out, (unsigned char[4]){0}, 4);
+        packet_put_string(&out, "", 0);
+        packet_put_number(&out, 0);
     }
     c->message_length = out.length;
     c->message = talloc_memdup(c, buffer_bytes(&out), out.length);

@@ -3,7 +3,6 @@
  * once, so that the call runs on a thread that stands still, with the call half done, until they are there.
  * That thread and the loop's never run at the same time: each waits while the other works.
  */
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -12,6 +11,7 @@
 #include <string.h>
 
 #include "backends/ssh/libssh2_auth.h"
+#include "backends/ssh/secret_text.h"
 
 enum keyboard_state { KEYBOARD_CALLED, KEYBOARD_PROMPTS, KEYBOARD_ANSWERED };
 
@@ -28,30 +28,13 @@ struct keyboard {
     int count, at;
 };
 
-static char *keep_secret(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = OPENSSL_secure_malloc(size);
-    if (!copy)
-        copy = OPENSSL_malloc(size);
-    if (!copy)
-        abort();
-    return memcpy(copy, text, size);
-}
-
-static void wipe(char *secret)
-{
-    if (secret)
-        OPENSSL_secure_clear_free(secret, strlen(secret) + 1);
-}
-
 /* ---- on the thread ---- */
 
 static void free_prompts(struct keyboard *k)
 {
     for (int i = 0; i < k->count; i++) {
         free(k->prompts[i]);
-        wipe(k->answers[i]);
+        secret_wipe(k->answers[i]);
     }
     free(k->prompts);
     free(k->answers);
@@ -126,7 +109,7 @@ static void take_answer(void *data, const char *answer)
         k->auth->left = true;
         k->state = KEYBOARD_ANSWERED;
     } else {
-        k->answers[k->at++] = keep_secret(answer);
+        k->answers[k->at++] = secret_keep(answer);
         if (k->at < k->count) {
             ask_next(k);
             return;
@@ -213,7 +196,7 @@ static void take_password(void *data, const char *answer)
     struct lib_auth *auth = data;
     auth->question = NULL;
     if (answer)
-        auth->password = keep_secret(answer);
+        auth->password = secret_keep(answer);
     else
         auth->left = true;
     auth_go_on(auth);
@@ -236,7 +219,7 @@ int password_try(struct lib_auth *auth)
                                             (unsigned)strlen(auth->password), NULL);
     if (code == LIBSSH2_ERROR_EAGAIN)
         return code;
-    wipe(auth->password);
+    secret_wipe(auth->password);
     auth->password = NULL;
     return code;
 }

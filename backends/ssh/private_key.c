@@ -15,14 +15,15 @@
 #include <string.h>
 
 #include "backends/ssh/bcrypt_pbkdf.h"
+#include "backends/ssh/packet.h"
+#include "backends/ssh/secret_text.h"
 
 enum { FILE_MAX = 16 * 1024, ROUNDS_MAX = 10000 };
 
 struct private_key {
     EVP_PKEY *pkey;
     const struct curve *curve; /* NULL: ed25519 */
-    unsigned char *blob;
-    size_t blob_length;
+    struct buffer blob;
 };
 
 static const struct curve {
@@ -35,65 +36,11 @@ static const struct curve {
 enum { CURVES = sizeof curves / sizeof *curves };
 static const char ed25519[] = "ssh-ed25519";
 
-/* ---- strings of the protocol ---- */
-
-struct reader {
-    const unsigned char *at;
-    size_t left;
-    bool bad;
-};
-
-static uint32_t take_number(struct reader *r)
-{
-    if (r->left < 4) {
-        r->bad = true;
-        return 0;
-    }
-    uint32_t number =
-        (uint32_t)r->at[0] << 24 | (uint32_t)r->at[1] << 16 | (uint32_t)r->at[2] << 8 | (uint32_t)r->at[3];
-    r->at += 4;
-    r->left -= 4;
-    return number;
-}
-
-static const unsigned char *take_string(struct reader *r, size_t *length)
-{
-    *length = take_number(r);
-    if (r->bad || *length > r->left) {
-        r->bad = true;
-        *length = 0;
-        return (const unsigned char *)"";
-    }
-    const unsigned char *string = r->at;
-    r->at += *length;
-    r->left -= *length;
-    return string;
-}
+/* ---- keys ---- */
 
 static bool is_text(const unsigned char *bytes, size_t length, const char *text)
 {
     return length == strlen(text) && memcmp(bytes, text, length) == 0;
-}
-
-static unsigned char *put_string(unsigned char *at, const void *bytes, size_t length)
-{
-    for (int i = 0; i < 4; i++)
-        *at++ = (unsigned char)(length >> (24 - 8 * i));
-    memcpy(at, bytes, length);
-    return at + length;
-}
-
-/* ---- keys ---- */
-
-/* Locked while there is room; for OPENSSL_secure_clear_free. */
-static void *allocate_secret(size_t size)
-{
-    void *memory = OPENSSL_secure_malloc(size);
-    if (!memory)
-        memory = OPENSSL_malloc(size);
-    if (!memory)
-        abort();
-    return memory;
 }
 
 void private_key_free(struct private_key *key)
@@ -101,14 +48,14 @@ void private_key_free(struct private_key *key)
     if (!key)
         return;
     EVP_PKEY_free(key->pkey);
-    free(key->blob);
+    buffer_free(&key->blob);
     free(key);
 }
 
 const unsigned char *private_key_blob(const struct private_key *key, size_t *length)
 {
-    *length = key->blob_length;
-    return key->blob;
+    *length = key->blob.length;
+    return (const unsigned char *)buffer_bytes(&key->blob);
 }
 
 static bool get_public(EVP_PKEY *pkey, unsigned char *bytes, size_t size, size_t *length)
@@ -137,25 +84,23 @@ static struct private_key *wrap(EVP_PKEY *pkey)
         return NULL;
     }
     struct private_key *key = calloc(1, sizeof *key);
-    unsigned char *at = malloc(length + 64);
-    if (!key || !at)
+    if (!key)
         abort();
+    const char *type = curve ? curve->type : ed25519;
     key->pkey = pkey;
     key->curve = curve;
-    key->blob = at;
-    at = put_string(at, curve ? curve->type : ed25519, strlen(curve ? curve->type : ed25519));
+    packet_put_string(&key->blob, type, strlen(type));
     if (curve)
-        at = put_string(at, curve->name, strlen(curve->name));
-    at = put_string(at, point, length);
-    key->blob_length = (size_t)(at - key->blob);
+        packet_put_string(&key->blob, curve->name, strlen(curve->name));
+    packet_put_string(&key->blob, point, length);
     return key;
 }
 
-static struct private_key *read_ed25519(struct reader *r)
+static struct private_key *read_ed25519(struct packet_reader *r)
 {
     size_t length;
-    take_string(r, &length);
-    const unsigned char *secret = take_string(r, &length); /* the seed, then the public key again */
+    packet_take_string(r, &length);
+    const unsigned char *secret = packet_take_string(r, &length); /* the seed, then the public key again */
     if (r->bad || length != 64)
         return NULL;
     EVP_PKEY *pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, 32);
@@ -183,12 +128,12 @@ static EVP_PKEY *make_ec(const struct curve *curve, const unsigned char *point, 
     return pkey;
 }
 
-static struct private_key *read_ecdsa(struct reader *r, const struct curve *curve)
+static struct private_key *read_ecdsa(struct packet_reader *r, const struct curve *curve)
 {
     size_t name_length, point_length, secret_length;
-    const unsigned char *name = take_string(r, &name_length);
-    const unsigned char *point = take_string(r, &point_length);
-    const unsigned char *secret = take_string(r, &secret_length);
+    const unsigned char *name = packet_take_string(r, &name_length);
+    const unsigned char *point = packet_take_string(r, &point_length);
+    const unsigned char *secret = packet_take_string(r, &secret_length);
     if (r->bad || secret_length > 80 || !is_text(name, name_length, curve->name))
         return NULL;
     BIGNUM *number = BN_secure_new();
@@ -203,14 +148,14 @@ static struct private_key *read_ecdsa(struct reader *r, const struct curve *curv
 static struct private_key *read_private(const unsigned char *bytes, size_t length,
                                         enum private_problem *problem, bool decrypted)
 {
-    struct reader r = {.at = bytes, .left = length};
-    uint32_t first = take_number(&r), second = take_number(&r);
+    struct packet_reader r = {.at = bytes, .left = length};
+    uint32_t first = packet_take_number(&r), second = packet_take_number(&r);
     if (r.bad || first != second) {
         *problem = decrypted ? PRIVATE_WRONG : PRIVATE_UNFIT;
         return NULL;
     }
     size_t type_length;
-    const unsigned char *type = take_string(&r, &type_length);
+    const unsigned char *type = packet_take_string(&r, &type_length);
     struct private_key *key = NULL;
     if (is_text(type, type_length, ed25519))
         key = read_ed25519(&r);
@@ -266,10 +211,10 @@ struct envelope {
 static struct private_key *open_envelope(const struct envelope *e, const char *passphrase,
                                          enum private_problem *problem)
 {
-    struct reader r = {.at = e->options, .left = e->options_length};
+    struct packet_reader r = {.at = e->options, .left = e->options_length};
     size_t salt_length;
-    const unsigned char *salt = take_string(&r, &salt_length);
-    uint32_t rounds = take_number(&r);
+    const unsigned char *salt = packet_take_string(&r, &salt_length);
+    uint32_t rounds = packet_take_number(&r);
     bool gcm = false;
     EVP_CIPHER *cipher = find_cipher(e->cipher, e->cipher_length, &gcm);
     unsigned char secret[EVP_MAX_KEY_LENGTH + EVP_MAX_IV_LENGTH];
@@ -277,7 +222,7 @@ static struct private_key *open_envelope(const struct envelope *e, const char *p
     *problem = PRIVATE_UNFIT;
     if (!r.bad && rounds <= ROUNDS_MAX && cipher && (!gcm || e->tag_length >= 16)) {
         size_t need = (size_t)EVP_CIPHER_get_key_length(cipher) + (size_t)EVP_CIPHER_get_iv_length(cipher);
-        unsigned char *plain = allocate_secret(e->length + EVP_MAX_BLOCK_LENGTH);
+        unsigned char *plain = secret_allocate(e->length + EVP_MAX_BLOCK_LENGTH);
         *problem = PRIVATE_WRONG;
         if (bcrypt_pbkdf(passphrase, strlen(passphrase), salt, salt_length, rounds, secret, need) &&
             decrypt(cipher, gcm, secret, e->bytes, e->length, e->tag, plain))
@@ -293,7 +238,7 @@ static struct private_key *read_openssh(const unsigned char *bytes, size_t lengt
                                         enum private_problem *problem)
 {
     static const char magic[] = "openssh-key-v1";
-    struct reader r = {.at = bytes, .left = length};
+    struct packet_reader r = {.at = bytes, .left = length};
     struct envelope e;
     size_t kdf_length, public_length;
     *problem = PRIVATE_UNFIT;
@@ -301,12 +246,12 @@ static struct private_key *read_openssh(const unsigned char *bytes, size_t lengt
         return NULL;
     r.at += sizeof magic;
     r.left -= sizeof magic;
-    e.cipher = take_string(&r, &e.cipher_length);
-    const unsigned char *kdf = take_string(&r, &kdf_length);
-    e.options = take_string(&r, &e.options_length);
-    uint32_t count = take_number(&r);
-    take_string(&r, &public_length);
-    e.bytes = take_string(&r, &e.length);
+    e.cipher = packet_take_string(&r, &e.cipher_length);
+    const unsigned char *kdf = packet_take_string(&r, &kdf_length);
+    e.options = packet_take_string(&r, &e.options_length);
+    uint32_t count = packet_take_number(&r);
+    packet_take_string(&r, &public_length);
+    e.bytes = packet_take_string(&r, &e.length);
     e.tag = r.at;
     e.tag_length = r.left;
     if (r.bad || count != 1)
@@ -392,7 +337,7 @@ struct private_key *private_key_load(const char *path, const char *passphrase, e
     if (!file)
         return NULL;
     setvbuf(file, NULL, _IONBF, 0); /* no copy of the key in stdio's memory */
-    char *text = allocate_secret(FILE_MAX);
+    char *text = secret_allocate(FILE_MAX);
     size_t length = fread(text, 1, FILE_MAX, file);
     struct private_key *key = NULL;
     if (!ferror(file))
@@ -404,30 +349,26 @@ struct private_key *private_key_load(const char *path, const char *passphrase, e
 
 /* ---- signatures ---- */
 
-static unsigned char *put_number(unsigned char *at, const BIGNUM *number)
+static void put_integer(struct buffer *out, const BIGNUM *number)
 {
     unsigned char bytes[80] = {0};
     int length = BN_num_bytes(number);
     BN_bn2bin(number, bytes + 1);
     bool high = length > 0 && bytes[1] & 0x80; /* a leading zero keeps it positive */
-    return put_string(at, bytes + !high, (size_t)length + high);
+    packet_put_string(out, bytes + !high, (size_t)length + high);
 }
 
 static unsigned char *ecdsa_to_ssh(const unsigned char *der, size_t der_length, size_t *length)
 {
+    struct buffer out = {0};
     ECDSA_SIG *pair = d2i_ECDSA_SIG(NULL, &der, (long)der_length);
-    unsigned char *out = malloc(2 * 84);
-    if (!out)
-        abort();
-    if (!pair || BN_num_bytes(ECDSA_SIG_get0_r(pair)) > 72 || BN_num_bytes(ECDSA_SIG_get0_s(pair)) > 72) {
-        ECDSA_SIG_free(pair);
-        free(out);
-        return NULL;
+    if (pair && BN_num_bytes(ECDSA_SIG_get0_r(pair)) <= 72 && BN_num_bytes(ECDSA_SIG_get0_s(pair)) <= 72) {
+        put_integer(&out, ECDSA_SIG_get0_r(pair));
+        put_integer(&out, ECDSA_SIG_get0_s(pair));
     }
-    unsigned char *end = put_number(put_number(out, ECDSA_SIG_get0_r(pair)), ECDSA_SIG_get0_s(pair));
-    *length = (size_t)(end - out);
     ECDSA_SIG_free(pair);
-    return out;
+    *length = out.length;
+    return (unsigned char *)out.bytes;
 }
 
 unsigned char *private_key_sign(const struct private_key *key, const unsigned char *message,
