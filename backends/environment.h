@@ -58,9 +58,11 @@ struct environment_ssh {
 /* An address that users use, asked from outside. */
 struct environment_url {
     const char *name;
-    const char *url;  /* "{domain}" in it stands for each domain of `domains`, or of the tenants' table */
-    int expect;       /* status; 200 */
-    const char *from; /* host that asks too, or NULL */
+    const char *url;     /* "{domain}" in it stands for each domain of `domains`, or of the tenants' table */
+    int expect;          /* status; 200 */
+    const char *from;    /* host that asks too, or NULL */
+    const char *connect; /* "host:port" that is connected to instead of the URL's own, or NULL */
+    const char *ca;      /* file with the certificates that are trusted instead of the system's, or NULL */
     const char *const *domains;
     size_t domain_count;
 };

@@ -29,6 +29,8 @@ static const struct environment_field url_fields[] = {
     {.name = "url", .kind = FIELD_HTTP, .offset = offsetof(struct environment_url, url)},
     {.name = "expect", .kind = FIELD_STATUS, .offset = offsetof(struct environment_url, expect)},
     {.name = "from", .kind = FIELD_TEXT, .offset = offsetof(struct environment_url, from)},
+    {.name = "connect", .kind = FIELD_TEXT, .offset = offsetof(struct environment_url, connect)},
+    {.name = "ca", .kind = FIELD_TEXT, .offset = offsetof(struct environment_url, ca)},
     {.name = "domains", .kind = FIELD_OWN, .read = read_domains},
 };
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -74,5 +75,13 @@ char *clock_time_of_day(char *buffer, size_t size, double wall)
     time_t seconds = (time_t)floor(wall);
     localtime_r(&seconds, &parts);
     snprintf(buffer, size, "%02d:%02d:%02d %s", parts.tm_hour, parts.tm_min, parts.tm_sec, parts.tm_zone);
+    return buffer;
+}
+
+char *clock_hour_minute(char *buffer, size_t size, double wall)
+{
+    clock_time_of_day(buffer, size, wall);
+    if (strlen(buffer) > 5)
+        buffer[5] = '\0';
     return buffer;
 }

@@ -17,6 +17,8 @@ double clock_jitter(double spread);
 /* "2026-11-21T14:05:10.204Z" (RFC 3339, UTC, milliseconds). Returns buffer; 32 bytes are enough. */
 char *clock_rfc3339(char *buffer, size_t size, double wall);
 /* "14:05:10 UTC": the time of day with the zone's name, in the user's zone. */
+/* "14:05", in the zone that the clock shows. */
+char *clock_hour_minute(char *buffer, size_t size, double wall);
 char *clock_time_of_day(char *buffer, size_t size, double wall);
 
 #endif

@@ -3,6 +3,22 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "backends/hosts/host_store.h"
+
+static void keep_sample(void *data, const char *host, double time, const float values[SERIES_COUNT])
+{
+    host_store_add(((struct app *)data)->store, host, time, values);
+}
+
+static void ask(void *data, struct ssh_question *question)
+{
+    struct app *app = data;
+    if (app->ask)
+        app->ask(app, question);
+    else
+        ssh_answer(question, NULL);
+}
+
 static void server_changed(void *data)
 {
     struct app *app = data;
@@ -42,6 +58,7 @@ static struct ssh_pool *make_pool(struct app *app)
                                                               .transport = transport,
                                                               .config = ssh->config,
                                                               .changed = ssh_changed,
+                                                              .ask = ask,
                                                               .data = app});
 }
 
@@ -95,6 +112,9 @@ struct app *app_new_for(const struct options *options, struct environment *envir
     app->environment = talloc_steal(app, environment);
     app->loop = loop_new();
     app->ssh = make_pool(app);
+    app->store = host_store_new(app->loop, app->environment->name);
+    app->fleet = fleet_new(app->loop, app->environment, app->ssh, server_changed, app);
+    fleet_set_sampled(app->fleet, keep_sample, app);
     app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);
     for (size_t i = 0; i < environment->server_count; i++) {
         struct pg_server *server =
@@ -117,10 +137,13 @@ void app_free(struct app *app)
         return;
     app->changed = NULL;
     TALLOC_FREE(app->audit_state);
+    TALLOC_FREE(app->hosts_state);
     access_free(app->access);
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_free(app->servers[i]);
     app->server_count = 0;
+    fleet_free(app->fleet);
+    host_store_free(app->store);
     ssh_pool_free(app->ssh);
     audit_free(app->audit);
     loop_free(app->loop);

@@ -6,6 +6,7 @@
 #include "backends/access.h"
 #include "backends/audit.h"
 #include "backends/environment.h"
+#include "backends/hosts/fleet.h"
 #include "backends/postgres/server.h"
 #include "backends/ssh/ssh.h"
 #include "core/loop.h"
@@ -22,12 +23,17 @@ struct app {
     struct pg_server **servers;
     size_t server_count;
     const struct pg_server *chosen; /* the one server that is looked at; NULL: all of them */
+    struct fleet *fleet;            /* the hosts of the environment; may be empty, never NULL */
+    struct host_store *store;       /* what the hosts did before now */
     struct audit *audit;
     struct access *access;
     struct console *console;          /* NULL in batch */
     void (*changed)(struct app *app); /* something that can be seen changed; may be NULL */
-    void *panel_state;                /* the queries panel's own */
-    struct audit_state *audit_state;  /* the audit panel's own */
+    /* SSH needs a passphrase or a code: must be answered (ssh_answer). NULL: nobody is there. */
+    void (*ask)(struct app *app, struct ssh_question *question);
+    void *panel_state;               /* the queries panel's own */
+    struct audit_state *audit_state; /* the audit panel's own */
+    struct hosts_state *hosts_state; /* the hosts panel's own */
 };
 
 /* Finds the environment that the options name (or none does), and makes its servers; nothing connects yet.

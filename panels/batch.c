@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
+#include <termios.h>
 
 #include "core/clock.h"
 #include "core/json.h"
@@ -18,10 +19,42 @@ void batch_print_error(const struct error *error)
     fprintf(stderr, "signalbox: %s\n", text);
 }
 
+/* Nobody else uses the terminal in batch, and nothing goes on without the answer: blocking is right here. */
+static void ask_at_terminal(struct app *app, struct ssh_question *question)
+{
+    struct termios before, quiet;
+    char line[512];
+    (void)app;
+    FILE *terminal = fopen("/dev/tty", "r+e");
+    if (!terminal) {
+        ssh_answer(question, NULL);
+        return;
+    }
+    fprintf(terminal, "%s%s%s: ", question->title, question->text[0] ? "\n" : "", question->text);
+    fflush(terminal);
+    bool hidden = !question->echo && tcgetattr(fileno(terminal), &before) == 0;
+    if (hidden) {
+        quiet = before;
+        quiet.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(fileno(terminal), TCSAFLUSH, &quiet);
+    }
+    bool answered = fgets(line, sizeof line, terminal) != NULL;
+    if (hidden) {
+        tcsetattr(fileno(terminal), TCSAFLUSH, &before);
+        fputc('\n', terminal);
+    }
+    fclose(terminal);
+    line[answered ? strcspn(line, "\n") : 0] = '\0';
+    ssh_answer(question, answered ? line : NULL);
+    explicit_bzero(line, sizeof line);
+}
+
 struct app *batch_app(const struct options *options)
 {
     struct error_list *errors = error_list_new(NULL);
     struct app *app = app_new(options, errors);
+    if (app)
+        app->ask = ask_at_terminal;
     for (size_t i = 0; i < errors->count; i++)
         batch_print_error(&errors->items[i]);
     talloc_free(errors);
@@ -147,8 +180,8 @@ static struct json_object *json_sources(struct app *app, const struct view *view
     return array;
 }
 
-void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel, const struct view *view,
-                      const struct row_list *rows)
+struct json_object *batch_json_envelope(struct app *app, const struct panel_ops *panel,
+                                        const struct view *view)
 {
     double since = 0;
     const char *basis = view->basis ? view->basis(app, &since) : NULL;
@@ -161,17 +194,27 @@ void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel
     json_object_object_add(envelope, "since", json_time(since));
     json_object_object_add(envelope, "taken_at", json_time(clock_wall()));
     json_object_object_add(envelope, "sources", json_sources(app, view));
-    struct json_object *array = json_object_new_array();
-    for (size_t i = 0; i < rows->count; i++) {
-        struct json_object *object = json_object_new_object();
-        for (size_t c = 0; c < view->column_count; c++) {
-            const struct column *column = &view->columns[c];
-            if (!(column->flags & COLUMN_SCREEN))
-                json_object_object_add(object, column->id,
-                                       batch_json_value(column, column->value(rows->rows[i].data)));
-        }
-        json_object_array_add(array, object);
+    return envelope;
+}
+
+struct json_object *batch_json_row(const struct view *view, const void *row)
+{
+    struct json_object *object = json_object_new_object();
+    for (size_t c = 0; c < view->column_count; c++) {
+        const struct column *column = &view->columns[c];
+        if (!(column->flags & COLUMN_SCREEN))
+            json_object_object_add(object, column->id, batch_json_value(column, column->value(row)));
     }
+    return object;
+}
+
+void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel, const struct view *view,
+                      const struct row_list *rows)
+{
+    struct json_object *envelope = batch_json_envelope(app, panel, view);
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; i < rows->count; i++)
+        json_object_array_add(array, batch_json_row(view, rows->rows[i].data));
     json_object_object_add(envelope, "rows", array);
     fputs(json_object_to_json_string_ext(envelope, JSON_C_TO_STRING_PLAIN), file);
     fputc('\n', file);

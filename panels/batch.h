@@ -29,6 +29,10 @@ bool batch_confirm_change(struct app *app, const struct change *change, struct e
 /* The envelope with the rows of a view; `sources` may be NULL. Prints one line of JSON. */
 void batch_print_json(FILE *file, struct app *app, const struct panel_ops *panel, const struct view *view,
                       const struct row_list *rows);
+/* Its parts: everything but "rows", and one row. */
+struct json_object *batch_json_envelope(struct app *app, const struct panel_ops *panel,
+                                        const struct view *view);
+struct json_object *batch_json_row(const struct view *view, const void *row);
 /* The rows as CSV (RFC 4180) with a header. */
 void batch_print_csv(FILE *file, const struct view *view, const struct row_list *rows);
 /* One value as JSON carries it: exact. */

@@ -5,6 +5,7 @@
 #include "panels/config_command.h"
 #include "panels/console.h"
 #include "panels/explain_command.h"
+#include "panels/hosts_command.h"
 #include "panels/session_command.h"
 
 #define WHERE "environment postgres server"
@@ -24,6 +25,8 @@ const struct command commands[] = {
     {NULL, NULL, "the console", WHERE " ssh keymap ascii mono view", console_run},
     {"queries", NULL, "statements, activity or locks (--view), as the Queries panel shows them",
      WHERE " view json csv plain interval watch", queries_command},
+    {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",
+     WHERE " view json csv plain watch", hosts_command},
     {"explain", "FILE",
      "where the time of a plan went: EXPLAIN (FORMAT JSON) from a file or - for standard input", "json plain",
      explain_command},

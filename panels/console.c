@@ -549,6 +549,15 @@ static void console_stop_watchers(struct console *console)
     ev_signal_stop(ev, &console->terminate);
 }
 
+/* The one that has the view that was asked for; else the first that has something to show. */
+static const struct panel_ops *first_panel(const struct app *app)
+{
+    for (size_t i = 0; app->options->view && i < panel_count; i++)
+        if (panel_registry[i]->number && panel_view(panel_registry[i], app->options->view))
+            return panel_registry[i];
+    return panel_find(app->server_count || !fleet_count(app->fleet) ? "queries" : "hosts");
+}
+
 int console_run(const struct options *options)
 {
     struct app *app = batch_app(options);
@@ -560,7 +569,8 @@ int console_run(const struct options *options)
     if (console_load_keys(console, options) && console_take_screen(console, options)) {
         app->console = console;
         app->changed = app_changed;
-        console->base = console->top = view_layer_new(console, panel_registry[0]);
+        app->ask = console_ask_secret;
+        console->base = console->top = view_layer_new(console, first_panel(app));
         if (options->view)
             console_show_view(console, options->view);
         console->dirty = true;

@@ -470,3 +470,43 @@ void console_change(struct console *console, struct change *change)
     set_keys(console, dialog, change->verb, true);
     console_push(console, &self->layer);
 }
+
+/* ---- what SSH asks ---- */
+
+struct secret {
+    struct ssh_question *question;
+    int item;
+};
+
+/* Whatever way the dialog goes, the question is answered. */
+static int secret_left(struct secret *secret)
+{
+    if (secret->question)
+        ssh_answer(secret->question, NULL);
+    return 0;
+}
+
+static void secret_given(struct app *app, struct dialog *dialog, void *data)
+{
+    struct secret *secret = data;
+    struct ssh_question *question = secret->question;
+    (void)app;
+    secret->question = NULL;
+    ssh_answer(question, dialog_value(dialog, secret->item));
+}
+
+void console_ask_secret(struct app *app, struct ssh_question *question)
+{
+    struct secret *secret = talloc_zero(NULL, struct secret);
+    struct dialog *dialog = console_dialog_new(app->console, question->title, "go on", secret_given, secret);
+    secret->question = question;
+    talloc_set_destructor(secret, secret_left);
+    if (question->host && question->host[0])
+        dialog_add_text(dialog, "For", STYLE_NORMAL, question->host);
+    if (question->text && question->text[0])
+        dialog_add_text(dialog, "", STYLE_NORMAL, question->text);
+    secret->item =
+        dialog_add_field(dialog, &(struct dialog_field){.label = "Answer", .secret = !question->echo});
+    dialog_add_text(dialog, "", STYLE_DIM, "It is kept in memory only, and nowhere recorded.");
+    console_dialog_open(app->console);
+}

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/units.h"
 #include "panels/console_internal.h"
+#include "panels/hosts.h"
 
 static const struct {
     const char *badge;
@@ -67,10 +68,29 @@ static struct frame_connection connection_of(const struct app *app, const struct
 
 enum { CONNECTIONS_MAX = 64 };
 
+/* All hosts together: "ssh 6/7". */
+static struct frame_connection connection_of_hosts(const struct app *app, char *word, size_t size)
+{
+    size_t up = 0, busy = 0, down = 0, count = fleet_count(app->fleet);
+    for (size_t i = 0; i < count; i++) {
+        enum connection_state state = ssh_host_state(host_ssh(fleet_host(app->fleet, i)));
+        up += state == CONNECTION_UP;
+        busy += state == CONNECTION_CONNECTING;
+        down += state == CONNECTION_DOWN;
+    }
+    snprintf(word, size, "%zu/%zu", up, count);
+    return (struct frame_connection){.name = "ssh",
+                                     .word = up || busy || down ? word : NULL,
+                                     .state = down   ? FRAME_DOWN
+                                              : busy ? FRAME_CONNECTING
+                                              : up   ? FRAME_UP
+                                                     : FRAME_IDLE};
+}
+
 static int draw_header(struct console *console)
 {
     const struct app *app = console->app;
-    char clock[32], lock[64], numbers[16][4];
+    char clock[32], lock[64], hosts[32], banner[128], numbers[16][4];
     struct frame_tab tabs[16];
     struct frame_connection connections[CONNECTIONS_MAX];
     struct frame_header header = {
@@ -85,8 +105,15 @@ static int draw_header(struct console *console)
         tabs[header.tab_count++] = (struct frame_tab){number, panel_registry[i]->title,
                                                       panel_registry[i] == view_layer_panel(console->base)};
     }
-    for (size_t i = 0; i < app->server_count && i < CONNECTIONS_MAX; i++)
+    for (size_t i = 0; i < app->server_count && i < CONNECTIONS_MAX - 1; i++)
         connections[header.connection_count++] = connection_of(app, app->servers[i]);
+    if (fleet_count(app->fleet))
+        connections[header.connection_count++] = connection_of_hosts(app, hosts, sizeof hosts);
+    const char *here = hosts_here(console->app);
+    if (here) {
+        snprintf(banner, sizeof banner, "you are on %s", here);
+        header.banner = banner;
+    }
     header.clock = clock_time_of_day(clock, sizeof clock, clock_wall());
     return frame_draw_header(console->screen, &header);
 }

@@ -72,6 +72,9 @@ void change_finish_all(struct console *console);
 /* Nothing more is sent of the change that is being sent. False: none is. */
 bool change_interrupt(struct console *console);
 
+/* What SSH needs of the user, in a dialog; leaving it is an answer too. */
+void console_ask_secret(struct app *app, struct ssh_question *question);
+
 /* console_frame.c */
 /* "PRODUCTION" and its style. */
 const char *console_badge(const struct console *console, enum style *style);

@@ -8,6 +8,10 @@
 #include "core/units.h"
 #include "panels/console_internal.h"
 
+/* Below this width a view may tell the selected row's last column in full, in so many lines. */
+enum { TELL_BELOW = 140, TOLD_ROWS = 2 };
+#define SETTLE_S 5
+
 struct view_layer {
     struct layer layer;
     struct console *console;
@@ -16,8 +20,9 @@ struct view_layer {
     struct table **tables; /* one a view: each keeps its selection, sort and filter */
     struct row_list *rows;
     uint64_t version;   /* of rows */
+    double shown_at;    /* monotonic: when this view was chosen */
     const void *chosen; /* the server that rows are of */
-    const char *contexts[4];
+    const char *contexts[5];
     char crumb[256];
 };
 
@@ -49,6 +54,9 @@ static struct table *table_for_view(struct view_layer *self, const struct view *
     for (size_t i = 0; i < view->column_count; i++)
         if (strcmp(columns[i].id, "server") == 0)
             columns[i].absent = absent_server;
+    for (size_t i = 0; view->tree && i < view->column_count; i++)
+        if (strcmp(columns[i].id, view->tree) == 0)
+            columns[i].flags |= COLUMN_TREE;
     struct table *table = table_new(self, columns, view->column_count);
     table_set_empty(table, view->empty);
     if (view->sort)
@@ -86,6 +94,9 @@ void view_layer_refresh(struct layer *layer)
     /* Which columns there are depends on the server that is looked at, and on its version. */
     table_set_context(self->layer.table, self->layer.app);
     table_set_rows(self->layer.table, fresh->rows, fresh->count);
+    /* While the first answers come in, the one that needs somebody most is not known yet. */
+    if (clock_monotonic() - self->shown_at < SETTLE_S)
+        table_select_first(self->layer.table);
     talloc_free(self->rows);
     self->rows = fresh;
 }
@@ -99,9 +110,13 @@ void view_layer_show(struct layer *layer, const struct view *view)
         self->view->want(self->console->app, false);
     view->want(self->console->app, true);
     self->view = view;
+    self->shown_at = clock_monotonic();
     self->contexts[0] = view->id;
     self->contexts[1] = self->panel->id;
-    self->contexts[2] = "table";
+    size_t context = 2;
+    if (self->panel->parent)
+        self->contexts[context++] = self->panel->parent;
+    self->contexts[context] = "table";
     size_t index = view_index(self);
     if (!self->tables[index])
         self->tables[index] = table_for_view(self, view);
@@ -180,13 +195,33 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
     return used;
 }
 
+/* What the selected row says in the column that the screen is too narrow for. Its place is always kept, so
+ * that nothing jumps. */
+static void draw_told(struct view_layer *self, struct screen *screen, int row, int columns)
+{
+    const struct table_row *selected = table_selected(self->layer.table);
+    for (size_t c = 0; selected && c < self->view->column_count; c++) {
+        const struct column *column = &self->view->columns[c];
+        struct value value = column->value(selected->data);
+        if (strcmp(column->id, self->view->tell) != 0 || value.kind != VALUE_TEXT)
+            continue;
+        struct page *page = page_new(NULL);
+        page_text(page, theme_severity(value.severity, STYLE_NORMAL), 1, value.text);
+        page_draw(page, screen, row, 0, TOLD_ROWS, columns);
+        talloc_free(page);
+    }
+}
+
 static void draw(struct layer *layer, struct screen *screen, int top, int rows, int columns)
 {
     struct view_layer *self = view_layer(layer);
     int used = draw_sources(self, screen, top, rows, columns);
     if (self->view->head && rows - used > 8)
         used += self->view->head(layer->app, screen, top + used, columns, rows - used);
-    table_draw(layer->table, screen, top + used, 0, rows - used, columns);
+    int told = self->view->tell && columns < TELL_BELOW && rows - used > 8 ? TOLD_ROWS : 0;
+    table_draw(layer->table, screen, top + used, 0, rows - used - told, columns);
+    if (told)
+        draw_told(self, screen, top + rows - told, columns);
 }
 
 static const char *crumb(struct layer *layer)
@@ -221,7 +256,9 @@ static bool act(struct layer *layer, const char *action)
     }
     if (strcmp(action, "table.enter") == 0) {
         const struct table_row *row = table_selected(layer->table);
-        if (row && self->view->detail) {
+        if (row && self->view->enter) {
+            self->view->enter(layer->app, row);
+        } else if (row && self->view->detail) {
             struct page *page = page_new(NULL);
             self->view->detail(layer->app, row, page);
             console_push_page(self->console, "detail", page);

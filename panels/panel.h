@@ -51,6 +51,9 @@ struct view {
     const char *empty; /* what the screen says when there is no row */
     const struct column *columns;
     size_t column_count;
+    const char *tree; /* the column that carries a tree's lines when rows have depths; NULL: none */
+    const char *tell; /* the column whose value is told in full below the table for the selected row, where
+                         the screen is too narrow for the table to do it; NULL: none */
     const char *sort; /* column; NULL: as the rows come (trees) */
     bool descending;
     /* Begins or ends wanting the feeds. */
@@ -69,6 +72,8 @@ struct view {
     void (*note)(struct app *app, char *buffer, size_t size);
     /* Lines above the table (a chart, a verdict): returns how many it took of at most `rows`. May be NULL. */
     int (*head)(struct app *app, struct screen *screen, int top, int columns, int rows);
+    /* What Enter does with a row; NULL: it shows the detail. */
+    void (*enter)(struct app *app, const struct table_row *row);
     /* All about one row. May be NULL: Enter does nothing. */
     void (*detail)(struct app *app, const struct table_row *row, struct page *page);
 };
@@ -80,6 +85,7 @@ struct panel_ops {
     int number; /* its key, 1 to 9; 0: it has no tab, another panel lays it on top (console_push_panel) */
     /* What a panel without a tab is about now ("web1"). NULL for the others. */
     const char *(*subject)(struct app *app);
+    const char *parent; /* of a panel without a tab: the panel whose keys work here too */
     const struct view *const *views;
     size_t view_count;
     const struct action *actions;

@@ -9,11 +9,15 @@
 #include "panels/panel.h"
 
 extern const struct panel_ops panel_queries;
+extern const struct panel_ops panel_hosts;
+extern const struct panel_ops panel_host;
 extern const struct panel_ops panel_audit;
 
 const struct panel_ops *const panel_registry[] = {
     &panel_queries,
+    &panel_hosts,
     &panel_audit,
+    &panel_host,
 };
 const size_t panel_count = sizeof panel_registry / sizeof *panel_registry;
 

@@ -131,6 +131,12 @@ int dialog_add_choice(struct dialog *dialog, const char *label, const char *text
     return dialog->count - 1;
 }
 
+static int wipe_field(struct field *field)
+{
+    explicit_bzero(field, sizeof *field);
+    return 0;
+}
+
 /* The first field that is empty takes the characters. */
 static void add_focus(struct dialog *dialog)
 {
@@ -147,6 +153,9 @@ int dialog_add_field(struct dialog *dialog, const struct dialog_field *field)
     item->required = field->required;
     item->field = checked(talloc_zero(dialog, struct field));
     field_set(item->field, field->text);
+    item->field->secret = field->secret;
+    if (field->secret)
+        talloc_set_destructor(item->field, wipe_field);
     add_focus(dialog);
     return dialog->count - 1;
 }

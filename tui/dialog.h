@@ -51,6 +51,7 @@ struct dialog_field {
     const char *text; /* what stands in it at first, or NULL */
     const char *hint; /* shown dim behind it: "where the value comes from" */
     bool required;    /* accepting wants something in it */
+    bool secret;      /* drawn as dots, wiped from memory with the dialog */
 };
 int dialog_add_field(struct dialog *dialog, const struct dialog_field *field);
 /* The last item: "Type the last two digits of the session: _". Accepting wants exactly `expected`. `notice`

@@ -152,11 +152,26 @@ bool field_key(struct field *field, keycode key)
     }
 }
 
+/* A dot a byte says that keys arrive; how many there are beyond the field nobody needs to know. */
+static void draw_secret(const struct field *field, struct screen *screen, int row, int column, int cells,
+                        bool focus)
+{
+    int dots = field->length < (size_t)cells - 1 ? (int)field->length : cells - 1;
+    screen_fill(screen, row, column, cells, STYLE_FIELD);
+    screen_repeat(screen, row, column, dots, STYLE_FIELD, "•");
+    if (focus)
+        screen_cursor(screen, row, column + dots);
+}
+
 void field_draw(struct field *field, struct screen *screen, int row, int column, int cells, bool focus)
 {
     char upto[FIELD_MAX];
     if (cells < 2)
         return;
+    if (field->secret) {
+        draw_secret(field, screen, row, column, cells, focus);
+        return;
+    }
     if (field->first > field->cursor)
         field->first = before(field, field->cursor);
     for (;;) { /* the cursor's own cell is within the field */

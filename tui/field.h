@@ -14,6 +14,7 @@ struct field {
     char text[FIELD_MAX];  /* safe UTF-8 */
     size_t length, cursor; /* bytes */
     size_t first;          /* byte that is drawn first, when the text is longer than the field */
+    bool secret;           /* what is typed is drawn as dots */
 };
 
 /* NULL: empty. The cursor stands at the end. */

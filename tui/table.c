@@ -645,6 +645,12 @@ static enum table_want act_on_rows(struct table *table, const char *verb)
     return TABLE_HANDLED;
 }
 
+void table_select_first(struct table *table)
+{
+    if (!table->touched)
+        move_to_end(table, false);
+}
+
 enum table_want table_act(struct table *table, const char *action_id)
 {
     static const char prefix[] = "table.";
@@ -653,6 +659,7 @@ enum table_want table_act(struct table *table, const char *action_id)
     const char *verb = action_id + sizeof prefix - 1;
     long page = table->page > 1 ? table->page - 1 : 1;
     table->moved = false;
+    table->touched = true;
     if (strcmp(verb, "down") == 0)
         move_selection(table, 1);
     else if (strcmp(verb, "up") == 0)
@@ -696,6 +703,7 @@ bool table_click(struct table *table, int row, int column)
     if (table->lines[table->top + (size_t)line].more)
         return false;
     select_line(table, table->top + (size_t)line);
+    table->touched = true;
     table->moved = false;
     return true;
 }

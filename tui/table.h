@@ -69,6 +69,8 @@ char *table_status(const struct table *table, char *buffer, size_t size);
 /* The selected row, or NULL. Borrowed until the next table_set_rows. */
 const struct table_row *table_selected(const struct table *table);
 bool table_select(struct table *table, const char *id);
+/* Selects the row that stands first, unless the user has moved in this table before. */
+void table_select_first(struct table *table);
 /* Rows that match the filter, in the order shown (folded ones included): 0 to table_matching - 1. */
 const struct table_row *table_shown(const struct table *table, size_t index);
 /* Marked rows that are still there, in the table's order: call with *at = 0 first; NULL at the end. */

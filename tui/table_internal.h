@@ -55,6 +55,7 @@ struct table {
     int tree;    /* the COLUMN_TREE column; -1: a flat table */
     char *empty;
     bool late;
+    bool touched;     /* the user has moved in it */
     int branch_limit; /* children shown of a branch that nobody has touched; 0: all */
 
     struct table_row *rows; /* with their ids in one talloc context */

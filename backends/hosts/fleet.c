@@ -60,6 +60,8 @@ struct fleet {
     double left_at; /* when the last one looked away */
     bool dying;
     ev_timer sweep;
+    void (*sampled)(void *data, const char *host, double time, const float values[SERIES_COUNT]);
+    void *sampled_data;
 };
 
 static void tell(struct fleet *fleet)
@@ -247,6 +249,8 @@ static void remember_series(struct host *host, double time)
     float values[SERIES_COUNT];
     host_record_series(host->record, values);
     history_add(host->history, time, values);
+    if (host->fleet->sampled)
+        host->fleet->sampled(host->fleet->sampled_data, host_name(host), time, values);
 }
 
 static void on_answered(void *data, const struct host_answer *answer)
@@ -534,4 +538,13 @@ size_t host_history(const struct host *host, const void *context, const enum hos
                     size_t series_count, double seconds, double **times, float **values)
 {
     return history_read(host->history, context, series, series_count, clock_wall() - seconds, times, values);
+}
+
+void fleet_set_sampled(struct fleet *fleet,
+                       void (*sampled)(void *data, const char *host, double time,
+                                       const float values[SERIES_COUNT]),
+                       void *data)
+{
+    fleet->sampled = sampled;
+    fleet->sampled_data = data;
 }

@@ -59,6 +59,11 @@ enum host_series {
     SERIES_LISTEN_OVERFLOWS,
     SERIES_COUNT
 };
+/* Each sample of all series is handed over as well, to be kept (host_store.h). */
+void fleet_set_sampled(struct fleet *fleet,
+                       void (*sampled)(void *data, const char *host, double time,
+                                       const float values[SERIES_COUNT]),
+                       void *data);
 /* The last `seconds` of some series, oldest first: values[i * series_count + s], NAN for a gap. Allocated
  * under context; returns the number of samples. */
 size_t host_history(const struct host *host, const void *context, const enum host_series *series,
