@@ -77,8 +77,6 @@ static struct value value_of_bytes(const void *row)
 }
 
 const struct column latency_columns[] = {
-    {"tenant", "tenant (Host header)", "the Host header of the requests, in lower case, without a port",
-     UNIT_NONE, 30, 0, 0, value_of_tenant, NULL},
     {"requests_per_s", "req/s", "requests per second over the span that was read", UNIT_PER_S, 7, 0, 0,
      value_of_rate, NULL},
     {"requests", "requests", "requests that were counted", UNIT_COUNT, 8, 3, 0, value_of_requests, NULL},
@@ -95,6 +93,8 @@ const struct column latency_columns[] = {
     {"over_percent", "over", "share of requests that took longer than what was promised", UNIT_PERCENT, 7, 3,
      0, value_of_over, NULL},
     {"sent_bytes", "sent", "bytes of answers", UNIT_BYTES, 8, 5, 0, value_of_bytes, NULL},
+    {"tenant", "tenant (Host header)", "the Host header of the requests, in lower case, without a port",
+     UNIT_NONE, 0, 0, 0, value_of_tenant, NULL},
 };
 const size_t latency_column_count = sizeof latency_columns / sizeof *latency_columns;
 

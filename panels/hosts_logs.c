@@ -16,18 +16,18 @@ const struct action hosts_logs_actions[] = {
     {"logs.filter", NULL, "filter", "only lines with a text; the hosts look for it", HAZARD_LOOK, 0},
     {"logs.clear-filter", NULL, NULL, "all lines again; n and N still go to what was looked for", HAZARD_LOOK,
      0},
-    {"logs.next-match", NULL, NULL, "the next line that has the text", HAZARD_LOOK, 0},
-    {"logs.previous-match", NULL, NULL, "the line before that has the text", HAZARD_LOOK, 0},
-    {"logs.next-problem", NULL, "next problem", "the next warning or error", HAZARD_LOOK, 0},
-    {"logs.previous-problem", NULL, NULL, "the warning or error before", HAZARD_LOOK, 0},
     {"logs.detail", NULL, "detail", "the whole line, with all that is known about it", HAZARD_LOOK, 0},
-    {"logs.pause", NULL, "pause", "read nothing, or go on; the hosts wait", HAZARD_LOOK, 0},
-    {"logs.follow", NULL, "follow", "to the newest line, and stay with it", HAZARD_LOOK, 0},
+    {"logs.next-problem", NULL, "problem", "the next warning or error", HAZARD_LOOK, 0},
+    {"logs.previous-problem", NULL, NULL, "the warning or error before", HAZARD_LOOK, 0},
+    {"logs.latency", "latency", "latency", "requests, errors and latency by tenant out of nginx' logs",
+     HAZARD_LOOK, 0},
     {"logs.time", "around", "time", "what was said around a time: 14:05, 20 Nov 14:05, 10min", HAZARD_LOOK,
      0},
     {"logs.source", "log", "log", "choose which log of these hosts", HAZARD_LOOK, 0},
-    {"logs.latency", "latency", "latency", "requests, errors and latency by tenant out of nginx' logs",
-     HAZARD_LOOK, 0},
+    {"logs.follow", NULL, "follow", "to the newest line, and stay with it", HAZARD_LOOK, 0},
+    {"logs.pause", NULL, "pause", "read nothing, or go on; the hosts wait", HAZARD_LOOK, 0},
+    {"logs.next-match", NULL, NULL, "the next line that has the text", HAZARD_LOOK, 0},
+    {"logs.previous-match", NULL, NULL, "the line before that has the text", HAZARD_LOOK, 0},
     {"logs.copy", NULL, "copy", "copy the line to the terminal's clipboard", HAZARD_LOOK, 0},
     {"logs.export", NULL, "export", "write the lines to a file, as text or JSON", HAZARD_LOOK, 0},
 };
@@ -418,8 +418,8 @@ static void show_requests(struct logs_layer *self, const char *tenant)
 static bool act_latency(struct layer *layer, const char *action)
 {
     struct logs_layer *self = (struct logs_layer *)layer;
-    if (strcmp(action, "global.next-view") == 0 || strcmp(action, "global.previous-view") == 0 ||
-        strcmp(action, "global.back") == 0) {
+    bool back = strcmp(action, "global.back") == 0 && !self->latency_first;
+    if (back || strcmp(action, "global.next-view") == 0 || strcmp(action, "global.previous-view") == 0) {
         logs_show_latency(self, false);
         return true;
     }
@@ -570,6 +570,7 @@ void hosts_logs_open_latency(struct app *app, struct host *const *hosts, size_t 
     char *source = latency_source(NULL, app, hosts, count);
     struct logs_layer *self = layer_new(app, hosts, count, source ? source : "all", 0);
     talloc_free(source);
+    self->latency_first = true;
     console_push(app->console, &self->layer);
     logs_show_latency(self, true);
 }

@@ -52,15 +52,15 @@ static const char *level_letter(const struct logs_layer *self, const struct log_
     return letters[entry->level];
 }
 
-/* Safe text on one line out of bytes from the world. */
+/* Safe text on one line out of bytes from the world; blanks stay, for they align and indent. */
 static void safe_bytes(char *buffer, size_t size, struct log_text text)
 {
     char raw[TEXT_MAX];
     size_t length = text.length < sizeof raw - 1 ? text.length : sizeof raw - 1;
     for (size_t i = 0; i < length; i++)
-        raw[i] = text.bytes[i] ? text.bytes[i] : ' ';
-    raw[length] = '\0';
-    safe_line(buffer, size, raw);
+        raw[i] =
+            text.bytes[i] == '\0' || text.bytes[i] == '\t' || text.bytes[i] == '\n' ? ' ' : text.bytes[i];
+    safe_text(buffer, size, raw, length);
 }
 
 static void entry_text(char *buffer, size_t size, const struct log_entry *entry)
@@ -210,6 +210,12 @@ static struct widths measure(const struct logs_layer *self, size_t first, size_t
         if (widths.source)
             widths.source = longest(widths.source, stream->source, columns >= 120 ? 20 : 10);
     }
+    bool fractions = false;
+    for (size_t i = first; i < first + rows && i < log_ring_count(ring); i++) {
+        double at = log_ring_entry(ring, i)->at;
+        fractions = fractions || at != floor(at);
+    }
+    widths.fine = widths.fine && fractions;
     for (size_t i = first; i < first + rows; i++) {
         const struct log_entry *entry = log_ring_entry(ring, i);
         char time[64];

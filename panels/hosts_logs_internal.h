@@ -36,7 +36,8 @@ struct logs_layer {
     size_t rows;   /* of the body, as drawn last */
 
     /* the latency of tenants */
-    bool latency; /* is shown */
+    bool latency;       /* is shown */
+    bool latency_first; /* was opened so: the way back leaves */
     struct log_follow *requests;
     struct log_stats *stats;
     struct log_stats_report *report;

@@ -371,7 +371,9 @@ bool log_parse_access(struct log_parser *parser, const char *line, size_t length
 size_t log_access_text(char *buffer, size_t size, const struct log_line *line)
 {
     char time[32] = "";
-    if (!isnan(line->request_time))
+    if (line->request_time < 0.001) /* 0.000: nginx counts whole milliseconds */
+        snprintf(time, sizeof time, "< 1 ms");
+    else if (!isnan(line->request_time))
         format_ms(time, sizeof time, line->request_time * 1000);
     int length = snprintf(buffer, size, "%3d %9s  %.*s%s%.*s%s%.*s", line->status, time,
                           (int)line->host.length, line->host.bytes ? line->host.bytes : "",

@@ -10,9 +10,9 @@
 #include "core/clock.h"
 #include "core/text.h"
 
-/* The past of a log is over when it has been silent, or was long enough. */
+/* The past of a log is over when a line of after the beginning came, when it has been silent, or was long. */
 #define PAST_QUIET_S 0.7
-#define PAST_LONGEST_S 10.0
+#define PAST_LONGEST_S 5.0
 #define CHANGED_S 0.05
 #define TICK_S 0.1
 #define SLICE_S 0.004 /* of work for the past, a tick: keys must not wait for it */
@@ -33,6 +33,7 @@ struct stream {
     char header[256], errors[512];
     size_t header_length, errors_length;
     double began, heard; /* monotonic */
+    double clock;        /* of the host when it began; seconds since the epoch */
     double retry_at, retry_s;
     uint64_t lines_at_begin;
 };
@@ -188,6 +189,7 @@ static void on_header(struct stream *stream, const char *line)
     if (!zone || !log_zone(zone + 1, strlen(zone + 1), &zone_s))
         zone_s = 0;
     stream->header_seen = true;
+    stream->clock = strtod(line, NULL);
     log_merge_begin(stream->follow->merge, stream->number, zone_s);
     stream->lines_at_begin = log_merge_read(stream->follow->merge, stream->number, NULL);
     tell(stream->follow);
@@ -326,8 +328,11 @@ static bool tick_stream(struct stream *stream, double now, double budget)
         return !follow->paused;
     if (stream->live || !stream->header_seen || !follow->follow)
         return !stream->live && !stream->header_seen;
-    uint64_t read = log_merge_read(follow->merge, stream->number, NULL) - stream->lines_at_begin;
-    if (read < follow->lines && now - stream->heard < PAST_QUIET_S && now - stream->began < PAST_LONGEST_S)
+    double last_time;
+    uint64_t read = log_merge_read(follow->merge, stream->number, &last_time) - stream->lines_at_begin;
+    bool reached_now = read && last_time > stream->clock;
+    if (!reached_now && read < follow->lines && now - stream->heard < PAST_QUIET_S &&
+        now - stream->began < PAST_LONGEST_S)
         return true;
     become_live(stream);
     return false;
