@@ -51,9 +51,11 @@ static void ssh_changed(void *data)
 static struct ssh_pool *make_pool(struct app *app)
 {
     const struct environment_ssh *ssh = &app->environment->ssh;
-    enum ssh_transport transport = strcmp(ssh->transport, "system") == 0    ? SSH_TRANSPORT_SYSTEM
-                                   : strcmp(ssh->transport, "libssh2") == 0 ? SSH_TRANSPORT_LIBSSH2
-                                                                            : SSH_TRANSPORT_AUTO;
+    /* An environment of which only the name is known (audit) has none. */
+    const char *name = ssh->transport ? ssh->transport : "auto";
+    enum ssh_transport transport = strcmp(name, "system") == 0    ? SSH_TRANSPORT_SYSTEM
+                                   : strcmp(name, "libssh2") == 0 ? SSH_TRANSPORT_LIBSSH2
+                                                                  : SSH_TRANSPORT_AUTO;
     return ssh_pool_new(app->loop, &(struct ssh_pool_options){.environment = app->environment->name,
                                                               .transport = transport,
                                                               .config = ssh->config,

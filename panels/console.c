@@ -190,34 +190,6 @@ bool console_is_filtered(const struct console *console)
     return table_filter(console_view_layer(console)->table)[0] != '\0';
 }
 
-void console_run_program(struct console *console, const char *const argv[], const char *const environment[])
-{
-    screen_suspend(console->screen);
-    pid_t child = fork();
-    if (child == 0) {
-        for (size_t i = 0; environment && environment[i]; i++)
-            putenv((char *)environment[i]);
-        signal(SIGINT, SIG_DFL);
-        signal(SIGPIPE, SIG_DFL);
-        execvp(argv[0], (char *const *)argv);
-        fprintf(stderr, "signalbox: %s cannot be started: is it installed, and on the PATH?\n", argv[0]);
-        _exit(127);
-    }
-    /* The user is in the other program: waiting here is what is asked for. C-c is that program's. */
-    void (*interrupt)(int) = signal(SIGINT, SIG_IGN);
-    int status = 0;
-    if (child > 0)
-        waitpid(child, &status, 0);
-    signal(SIGINT, interrupt);
-    screen_resume(console->screen);
-    console->dirty = true;
-    if (child < 0)
-        console_say(console, SEVERITY_CRITICAL, "%s cannot be started: no process could be made", argv[0]);
-    else if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        console_say(console, SEVERITY_CRITICAL, "%s cannot be started: is it installed, and on the PATH?",
-                    argv[0]);
-}
-
 /* ---- keys and actions ---- */
 
 size_t console_contexts(const struct console *console, const char *contexts[CONTEXTS_MAX])
@@ -484,7 +456,8 @@ static void on_terminate(struct ev_loop *loop, ev_signal *signal_watcher, int ev
 static void on_turn(void *data)
 {
     struct console *console = data;
-    if (!console->dirty)
+    /* The terminal is another program's meanwhile. */
+    if (!console->dirty || console->program)
         return;
     console->dirty = false;
     if (!console->paused)
@@ -578,6 +551,7 @@ int console_run(const struct options *options)
         on_turn(console); /* the first frame does not wait for anything */
         loop_run(app->loop);
         console_stop_watchers(console);
+        console_end_program(console);
         change_finish_all(console);
         if (access_state(app->access) != ACCESS_OPEN && access_state(app->access) != ACCESS_LOCKED)
             access_lock(app->access, "the console was left");

@@ -100,8 +100,9 @@ bool console_is_on_top(const struct console *console, const struct layer *layer)
  * user elsewhere. */
 unsigned console_place(const struct console *console);
 
-/* Leaves the screen, runs the program in the terminal, comes back. `environment`: extra "NAME=VALUE", NULL at
- * the end; may be NULL. */
+/* Leaves the screen to a program in the terminal, and comes back when it has ended. Returns at once: the loop
+ * goes on meanwhile, without keys and drawing. `environment`: extra "NAME=VALUE", NULL at the end; may be
+ * NULL. */
 void console_run_program(struct console *console, const char *const argv[], const char *const environment[]);
 
 #endif

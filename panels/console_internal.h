@@ -2,6 +2,8 @@
 #ifndef PANELS_CONSOLE_INTERNAL_H
 #define PANELS_CONSOLE_INTERNAL_H
 
+#include <sys/types.h>
+
 #include "keymaps/keymap.h"
 #include "panels/console.h"
 #include "tui/dialog.h"
@@ -34,7 +36,11 @@ struct console {
     struct change_watch *watch;
     size_t sending;           /* changes that are not finished */
     struct layer *being_made; /* a dialog that is not shown yet */
-    char *filter_before;      /* what Esc in the filter prompt brings back */
+    pid_t program;            /* that runs in the terminal now; 0: none */
+    char *program_name;
+    void (*program_interrupt)(int); /* how SIGINT was treated before */
+    ev_timer program_watch;
+    char *filter_before; /* what Esc in the filter prompt brings back */
 };
 
 /* console.c */
@@ -74,6 +80,9 @@ bool change_interrupt(struct console *console);
 
 /* What SSH needs of the user, in a dialog; leaving it is an answer too. */
 void console_ask_secret(struct app *app, struct ssh_question *question);
+
+/* console_program.c: before the end of the console */
+void console_end_program(struct console *console);
 
 /* console_frame.c */
 /* "PRODUCTION" and its style. */

@@ -6,6 +6,7 @@
 #include <talloc.h>
 
 #include "backends/postgres/psql.h"
+#include "backends/postgres/route.h"
 #include "backends/postgres/session_change.h"
 #include "core/text.h"
 #include "panels/console.h"
@@ -235,9 +236,12 @@ static bool run_psql(struct app *app, struct error *error)
     if (!server)
         server = app->chosen ? app_server(app, pg_server_name(app->chosen)) : app->servers[0];
     const char *dsn = pg_server_definition(server)->watch;
+    struct pg_route *route = pg_server_route(server);
     void *context = talloc_new(NULL);
     char *password;
-    char *conninfo = psql_conninfo(context, dsn ? dsn : "", &password, error);
+    if (route)
+        dsn = pg_route_dsn(context, route, dsn ? dsn : "", error);
+    char *conninfo = dsn || !route ? psql_conninfo(context, dsn ? dsn : "", &password, error) : NULL;
     if (conninfo)
         console_run_program(app->console, (const char *const[]){"psql", conninfo, NULL},
                             (const char *const[]){"PGAPPNAME=signalbox psql", password, NULL});

@@ -178,9 +178,33 @@ static void a_plan_is_made_through_the_bastion(void **state)
     stage_block(g->stage, 1);
     struct terminal *t = open_console(g);
     terminal_wait(t, 15, "idle in transaction");
-    terminal_keys(t, "x");
-    terminal_wait(t, 15, "Index Scan");
+    terminal_keys(t, "/", "text:UPDATE", "Enter", "x");
+    terminal_wait(t, 15, "invoice_pkey");
     terminal_keys(t, "Esc");
+    leave(t);
+}
+
+static void psql_goes_through_the_bastion(void **state)
+{
+    struct ground *g = *state;
+    write_environment(g, "bastion", "127.0.0.1", cluster_port(g->stage->cluster), "");
+    struct terminal *t = open_console(g);
+    terminal_wait(t, 15, "checkpointer");
+    terminal_keys(t, "s");
+    terminal_wait(t, 15, "postgres=>");
+    terminal_keys(t, "text:select 'one ' || session_user || ' of ' || inet_server_port();", "Enter");
+    char expected[64];
+    snprintf(expected, sizeof expected, "one sb_watch of %d", cluster_port(g->stage->cluster));
+    terminal_wait(t, 10, expected);
+    terminal_keys(t, "text:select pg_sleep(60);", "Enter");
+    assert_true(cluster_await(g->stage->cluster, 10,
+                              "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'select pg_sleep(60)%'",
+                              "1"));
+    terminal_keys(t, "C-c");
+    terminal_wait(t, 10, "canceling statement");
+    terminal_keys(t, "text:\\q", "Enter");
+    terminal_wait(t, 10, "checkpointer");
+    assert_true(terminal_alternate(t));
     leave(t);
 }
 
@@ -285,6 +309,7 @@ int main(void)
         cmocka_unit_test_teardown(so_does_the_console, calm),
         cmocka_unit_test_teardown(a_session_is_ended_through_the_bastion, calm),
         cmocka_unit_test_teardown(a_plan_is_made_through_the_bastion, calm),
+        cmocka_unit_test_teardown(psql_goes_through_the_bastion, calm),
         cmocka_unit_test_teardown(a_unix_socket_of_the_bastion, calm),
         cmocka_unit_test_teardown(a_refused_far_end_says_where, calm),
         cmocka_unit_test_teardown(a_name_that_the_bastion_does_not_know, calm),
