@@ -117,7 +117,8 @@ processes() {
             print line[pid]
             q = args[pid]
             if (q == "" || (comm[pid] == comm[parent[pid]] && (q == args[parent[pid]] || comm[pid] == "postgres"))) continue
-            if ((comm[pid] " " q) ~ /gunicorn|celery|uwsgi|nginx|postgres|pgbouncer|redis-server|dockerd|valkey-server/)
+            if (comm[pid] ~ /^(gunicorn|celery|.celery|uwsgi|nginx|post(gres|master)|pgbouncer|redis-server|valkey-server|dockerd)/ ||
+                (comm[pid] ~ /^(python|pypy|uv)/ && q ~ /gunicorn|celery/))
                 print "a " pid " " q
         }
     }' | head -c 600000

@@ -53,6 +53,8 @@ static double first_seen(struct host_record *record, uint64_t key, double now)
     for (size_t i = 0; i < record->problem_count; i++) {
         struct known_problem *known = &record->problems[i];
         if (known->key == key) {
+            if (now - known->seen > FLAP_S)
+                known->since = now;
             known->seen = now;
             return known->since;
         }
