@@ -242,6 +242,7 @@ check "runaway: gone" eventually fails pgrep -f "import_grades al_noor $DEMO_DIR
 check "host-hangs: switched on" demo/problem host-hangs on
 check "host-hangs: takes the connection, says nothing" holds \
     '! timeout 2 ssh -F "$DEMO_DIR/ssh/config" -o BatchMode=yes worker1 true </dev/null; [[ $(on web1 echo still) == still ]]'
+check "host-hangs: status knows that it is meant" demo/status
 check "host-hangs: switched off" demo/problem host-hangs off
 check "host-hangs: answers" on worker1 true
 check "host-key: switched on" demo/problem host-key on
