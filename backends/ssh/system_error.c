@@ -101,10 +101,26 @@ static void explain_denied(const void *scratch, const char *said, const char *li
     else if (!settings->identity_count && !settings->agent)
         todo = talloc_strdup(scratch, "There is neither a key file nor an agent: ssh-keygen -t ed25519, then "
                                       "ssh-copy-id.");
-    error_set(error, ERROR_AUTH, label, "the server does not let us in", todo, "%s", line);
+    else
+        todo = talloc_asprintf(scratch, "Put the public key into ~%s/.ssh/authorized_keys there.",
+                               settings->user ? settings->user : "");
+    char *what = talloc_asprintf(scratch, "cannot log in as %s", settings->user ? settings->user : "");
+    error_set(error, ERROR_AUTH, label, what, todo, "%s", line);
 }
 
 /* ---- all of it ---- */
+
+/* Which of them it was is not always said. */
+static void add_jumps(const struct ssh_settings *settings, struct error *error)
+{
+    char *why = talloc_strdup(NULL, error->why);
+    for (size_t i = 0; i < settings->hop_count; i++)
+        why = talloc_asprintf_append_buffer(why, "%s%s", i ? ", " : " (via ", settings->hops[i].destination);
+    if (!why)
+        abort();
+    error_set(error, error->kind, error->where, error->what, error->todo, "%s)", why);
+    talloc_free(why);
+}
 
 /* What comes first counts: what a jump says stands before its consequences. */
 static const struct {
@@ -114,12 +130,12 @@ static const struct {
 } troubles[] = {
     {"Bad configuration option", ERROR_CONFIG, "cannot read the SSH configuration", NULL},
     {"Bad owner or permissions", ERROR_CONFIG, "cannot read the SSH configuration", NULL},
-    {"Too many authentication failures", ERROR_AUTH, "the server does not let us in",
+    {"Too many authentication failures", ERROR_AUTH, "cannot log in",
      "Name the key in ssh_config: IdentityFile and IdentitiesOnly yes."},
     {"Could not resolve hostname", ERROR_NAME, "cannot look up its name", NULL},
     {"no matching ", ERROR_UNSUPPORTED, "cannot shake hands",
      "The server is old or strict: see KexAlgorithms, Ciphers, MACs in ssh_config."},
-    {"Permission denied", ERROR_AUTH, "the server does not let us in", NULL},
+    {"Permission denied", ERROR_AUTH, "cannot log in", NULL},
     {"administratively prohibited", ERROR_DENIED, "the jump does not let us through",
      "See AllowTcpForwarding and PermitOpen in its sshd_config."},
     {"Connection refused", ERROR_REFUSED, "cannot connect", "Does sshd run there, on this port?"},
@@ -164,6 +180,8 @@ enum system_trouble system_explain(const char *said, const struct ssh_settings *
             error_set(error, ERROR_LOST, label, "ssh ended", NULL, "%s",
                       *said ? last_line(scratch, said) : "it did not say why");
     }
+    if (settings->hop_count)
+        add_jumps(settings, error);
     talloc_free(scratch);
     return trouble;
 }

@@ -51,7 +51,8 @@ struct system_channel {
     enum ssh_channel_kind kind;
     uint32_t id, remote;
     uint32_t send_window, send_most;
-    uint32_t taken; /* received, and not yet given back as window */
+    uint32_t may_come; /* what is left of the window that the other side has */
+    uint32_t taken;    /* delivered, and not yet given back as window */
     bool confirmed, eof_sent, close_sent, close_received, eof_received;
     struct buffer held[2]; /* came while it was paused: output, errors */
     bool has_status;
@@ -102,6 +103,7 @@ static void send_window(struct system_channel *own)
     put_header(&own->session->out, CHANNEL_WINDOW, 8);
     put_number(&own->session->out, own->remote);
     put_number(&own->session->out, own->taken);
+    own->may_come += own->taken;
     own->taken = 0;
     send_written(own->session);
 }
@@ -411,6 +413,11 @@ static void take_output(struct system_channel *own, int stream, struct packet *p
 {
     size_t length;
     const char *bytes = get_string(packet, &length);
+    if (length > own->may_come) { /* else it could fill our memory while the channel is paused */
+        packet->bad = true;
+        return;
+    }
+    own->may_come -= (uint32_t)length;
     if (!packet->bad && length)
         deliver(own, stream, bytes, length);
 }
@@ -647,6 +654,7 @@ void *system_channel_open(void *data, struct ssh_channel *channel)
     own->channel = channel;
     own->kind = ssh_channel_kind(channel);
     own->id = session->next_id++;
+    own->may_come = WINDOW;
     own->next = session->channels;
     session->channels = own;
     own->too_long = strlen(ssh_channel_target(channel)) > TARGET_MOST;
