@@ -140,6 +140,7 @@ void app_free(struct app *app)
     app->changed = NULL;
     TALLOC_FREE(app->audit_state);
     TALLOC_FREE(app->hosts_state);
+    TALLOC_FREE(app->disk_store);
     access_free(app->access);
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_free(app->servers[i]);

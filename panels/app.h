@@ -34,6 +34,7 @@ struct app {
     void *panel_state;               /* the queries panel's own */
     struct audit_state *audit_state; /* the audit panel's own */
     struct hosts_state *hosts_state; /* the hosts panel's own */
+    struct disk_store *disk_store;   /* what was measured on disks of hosts */
 };
 
 /* Finds the environment that the options name (or none does), and makes its servers; nothing connects yet.

@@ -6,6 +6,7 @@
 #include "panels/console.h"
 #include "panels/explain_command.h"
 #include "panels/hosts_command.h"
+#include "panels/run_command.h"
 #include "panels/session_command.h"
 
 #define WHERE "environment postgres server"
@@ -34,6 +35,9 @@ const struct command commands[] = {
      "cancel the statement of a session; the rows of queries --view activity have its id",
      WHERE " reason dry-run yes", session_cancel_command},
     {"terminate", "PID@START", "end a session", WHERE " reason dry-run yes", session_terminate_command},
+    {"run", "-- COMMAND",
+     "a command, or a runbook, on hosts: previewed, one after the other, stopped at the first failure",
+     "environment ssh hosts runbook batch deadline reason dry-run yes force", run_command},
     {"unlock", NULL, "allow changes in the environment for 30 minutes", "environment reason", unlock_command},
     {"lock", NULL, "allow no changes in the environment from now on", "environment reason", lock_command},
     {"audit", "[verify]", "what was done from here; verify walks the chain of hashes",

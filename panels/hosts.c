@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "panels/console.h"
 #include "panels/host.h"
+#include "panels/hosts_acts.h"
 #include "panels/hosts_logs.h"
 
 static int state_free(struct hosts_state *state)
@@ -147,6 +148,33 @@ static bool open_logs(struct app *app, struct error *error)
     return count > 0;
 }
 
+/* What can be done with the selected thing of one host, or with the host, or with the marked ones. */
+static bool choose_act(struct app *app, struct error *error)
+{
+    void *context = talloc_new(NULL);
+    struct hosts_target about = {.kind = TARGET_HOST, .started = NAN};
+    size_t count;
+    struct host **hosts = targets(app, context, &count, error);
+    if (count && console_panel(app->console) == &panel_host)
+        about = hosts_row_target(context, console_view(app->console), host_latest(hosts[0]),
+                                 console_selected(app->console));
+    if (count)
+        hosts_acts_choose(app, hosts, count, &about);
+    talloc_free(context);
+    return count > 0;
+}
+
+static bool run_on_hosts(struct app *app, struct error *error)
+{
+    void *context = talloc_new(NULL);
+    size_t count;
+    struct host **hosts = targets(app, context, &count, error);
+    if (count)
+        hosts_acts_run(app, hosts, count);
+    talloc_free(context);
+    return count > 0;
+}
+
 static void view_chosen(struct app *app, void *data, size_t choice)
 {
     (void)data;
@@ -170,6 +198,10 @@ static bool act(struct app *app, const char *action, struct error *error)
         return run_shell(app, error);
     if (strcmp(name, "logs") == 0)
         return open_logs(app, error);
+    if (strcmp(name, "act") == 0)
+        return choose_act(app, error);
+    if (strcmp(name, "run") == 0)
+        return run_on_hosts(app, error);
     if (strcmp(name, "trust") == 0)
         return trust(app, error);
     if (strcmp(name, "retry") == 0)
@@ -195,6 +227,14 @@ static const struct action actions[] = {
      NEED_ROW},
     {"hosts.trust", "trust", NULL, "add the key of a host that is not known yet, after a dialog",
      HAZARD_CHANGE, NEED_ROW},
+    {"hosts.act", "act", "act …",
+     "restart, stop, end, renew, ban, reboot, run: what can be done with the selected thing or the marked "
+     "hosts",
+     HAZARD_DESTROY, NEED_ROW},
+    {"hosts.run", "run", NULL, "a command on this host or on the marked ones, after a dialog", HAZARD_DESTROY,
+     NEED_ROW},
+    {"disk.act", NULL, "act …", "remove what is safe to remove; rotate or truncate a large log",
+     HAZARD_DESTROY, NEED_ROW},
     {"hosts.retry", "retry", NULL, "connect to the host now", HAZARD_LOOK, NEED_ROW},
 };
 

@@ -36,6 +36,13 @@ static const struct option_spec specs[] = {
     {"reason", 0, TEXT, FIELD(reason), "TEXT", "why; kept in the audit log"},
     {"dry-run", 0, FLAG, FIELD(dry_run), NULL, "print what would be sent, and send nothing"},
     {"yes", 0, FLAG, FIELD(yes), NULL, "do not ask; the environment must be unlocked"},
+    {"force", 0, FLAG, FIELD(force), NULL,
+     "also what would take down the last healthy host of a group; wants a reason"},
+    {"hosts", 0, TEXT, FIELD(hosts), "NAMES", "a group, or hosts with commas between them; all"},
+    {"runbook", 0, TEXT, FIELD(runbook), "NAME", "the named steps of the environment file"},
+    {"batch", 0, NUMBER, FIELD(batch), "N", "so many hosts at once; 1 when not said"},
+    {"deadline", 0, DURATION, FIELD(deadline_s), "TIME",
+     "at most this long on each host; 5 min when not said"},
     {"limit", 0, NUMBER, FIELD(limit), "N", "the last N records"},
     {"head", 0, TEXT, FIELD(head), "HASH", "a hash that some record must have: kept from an earlier verify"},
     {"keymap", 0, TEXT, FIELD(keymap), "NAME", "default, vim or emacs"},
@@ -166,11 +173,11 @@ static bool parse_option(struct options *options, const struct command **command
     return set_option(options, spec, value, error);
 }
 
-/* Sub-commands come before other plain arguments; DSNs may stand anywhere. */
+/* Sub-commands come before other plain arguments; DSNs may stand anywhere but behind "--". */
 static bool parse_argument(struct options *options, const struct command **command, const char *word,
-                           struct error *error)
+                           bool literal, struct error *error)
 {
-    if (looks_like_dsn(word))
+    if (!literal && looks_like_dsn(word))
         return add_dsn(options, word, error);
     if (!(*command)->name && options->argument_count == 0) {
         const struct command *found = find_command(word);
@@ -205,7 +212,7 @@ const struct command *options_parse(struct options *options, int argc, char *arg
     for (int at = 1; at < argc; at++) {
         const char *word = argv[at];
         if (only_arguments || word[0] != '-' || word[1] == '\0') {
-            if (!parse_argument(options, &command, word, error))
+            if (!parse_argument(options, &command, word, only_arguments, error))
                 return NULL;
         } else if (strcmp(word, "--") == 0) {
             only_arguments = true;

@@ -25,7 +25,11 @@ struct options {
     const char *view;
     const char *server;
     const char *reason;
-    bool dry_run, yes;
+    bool dry_run, yes, force;
+    const char *hosts; /* groups or hosts */
+    const char *runbook;
+    long batch;        /* hosts at once; 0: not said */
+    double deadline_s; /* for each host; 0: not said */
     const char *keymap;
     bool ascii, mono;
     long limit;

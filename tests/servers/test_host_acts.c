@@ -380,15 +380,15 @@ static void test_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ssh_on(test_kill, libssh2),
-        ssh_on(test_run_stops_at_the_second, libssh2),
-        ssh_on(test_run_meets_a_dead_host, libssh2),
-        ssh_on(test_runbook_is_taken_back, libssh2),
-        ssh_on(test_signal_is_no_success, libssh2),
-        ssh_on(test_lost_line, libssh2),
-        ssh_on(test_deadline, libssh2),
-        ssh_on(test_sudo_wants_a_password, libssh2),
-        ssh_on(test_disk, libssh2),
+        ssh_on_both(test_kill),
+        ssh_on_both(test_run_stops_at_the_second),
+        ssh_on_both(test_run_meets_a_dead_host),
+        ssh_on_both(test_runbook_is_taken_back),
+        ssh_on_both(test_signal_is_no_success),
+        ssh_on_both(test_lost_line),
+        ssh_on_both(test_deadline),
+        ssh_on_both(test_sudo_wants_a_password),
+        ssh_on_both(test_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
