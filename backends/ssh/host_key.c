@@ -230,6 +230,7 @@ static void describe(struct change *change, const struct key_change *own, const 
     change->hazard = HAZARD_CHANGE;
     change->reach = REACH_NAME;
     change->verb = "add-key";
+    change->past = "added the key of";
     change->environment = ssh_host_options(own->host)->environment
                               ? checked(talloc_strdup(change, ssh_host_options(own->host)->environment))
                               : NULL;
@@ -247,6 +248,7 @@ static void describe(struct change *change, const struct key_change *own, const 
         : strcmp(short_name, "ECDSA") == 0 ? "ecdsa"
         : strcmp(short_name, "RSA") == 0   ? "rsa"
                                            : "*"));
+    step->name = change->server;
     step->target = own->name;
     step->subject = checked(talloc_asprintf(change, "%s %s", short_name, fingerprint));
     step->command = checked(talloc_asprintf(change, "echo '%s' >> %s", own->line, quoted));

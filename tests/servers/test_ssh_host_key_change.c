@@ -71,6 +71,7 @@ static void an_unknown_key_is_added(void **state)
     assert_false(change_confirmed(change, "web2"));
     send_change(c, change, &sending);
     assert_int_equal(sending.error.kind, ERROR_NONE);
+    ssh_expect_words(sending.report, "added the key of web1 after");
     assert_true(ssh_caller_await(c, host, CONNECTION_UP, 30));
     ssh_expect(c, host, "echo in", 0, "in\n");
     assert_null(ssh_host_unknown_key(host));
