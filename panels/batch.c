@@ -299,7 +299,7 @@ static bool column_is_plain(const struct column *column)
     return !(column->flags & COLUMN_HIDDEN) || strcmp(column->id, "query") == 0;
 }
 
-static void print_plain(FILE *file, const struct view *view, const struct row_list *rows)
+void batch_print_plain(FILE *file, const struct view *view, const struct row_list *rows)
 {
     void *context = talloc_new(NULL);
     size_t shown[256], count = 0;
@@ -446,7 +446,7 @@ static void batch_print(struct batch *batch, const struct panel_ops *panel)
     else if (batch->app->options->csv)
         batch_print_csv(stdout, batch->view, rows);
     else
-        print_plain(stdout, batch->view, rows);
+        batch_print_plain(stdout, batch->view, rows);
     fflush(stdout);
     talloc_free(rows);
 }

@@ -35,6 +35,8 @@ struct json_object *batch_json_envelope(struct app *app, const struct panel_ops 
 struct json_object *batch_json_row(const struct view *view, const void *row);
 /* The rows as CSV (RFC 4180) with a header. */
 void batch_print_csv(FILE *file, const struct view *view, const struct row_list *rows);
+/* The rows as aligned text with a header. */
+void batch_print_plain(FILE *file, const struct view *view, const struct row_list *rows);
 /* One value as JSON carries it: exact. */
 struct json_object *batch_json_value(const struct column *column, struct value value);
 

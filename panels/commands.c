@@ -6,6 +6,7 @@
 #include "panels/console.h"
 #include "panels/explain_command.h"
 #include "panels/hosts_command.h"
+#include "panels/logs_command.h"
 #include "panels/run_command.h"
 #include "panels/session_command.h"
 
@@ -28,6 +29,8 @@ const struct command commands[] = {
      WHERE " view json csv plain interval watch", queries_command},
     {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",
      WHERE " view json csv plain watch", hosts_command},
+    {"logs", NULL, "lines of logs of hosts, merged by time",
+     "environment ssh hosts source grep since limit json plain", logs_command},
     {"explain", "FILE",
      "where the time of a plan went: EXPLAIN (FORMAT JSON) from a file or - for standard input", "json plain",
      explain_command},

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "panels/batch.h"
 #include "panels/host.h"
+#include "panels/logs_command.h"
 
 enum { PATIENCE_S = 20 };
 
@@ -135,6 +136,8 @@ static int one_host(struct app *app, struct host *host)
 int hosts_command(const struct options *options)
 {
     const struct panel_ops *hosts = panel_find("hosts");
+    if (options->view && strcmp(options->view, "latency") == 0)
+        return latency_command(options);
     if (!options->argument_count)
         return batch_panel(hosts, options);
     struct app *app = batch_app(options);

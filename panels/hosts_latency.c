@@ -174,20 +174,26 @@ void latency_stop(struct logs_layer *self)
 
 /* ---- drawing ---- */
 
+struct row_list *latency_rows(const void *context, const struct app *app,
+                              const struct log_stats_report *report)
+{
+    struct row_list *list = row_list_new(context);
+    struct latency_row *rows = talloc_array(list, struct latency_row, report->tenant_count);
+    for (size_t i = 0; i < report->tenant_count; i++) {
+        rows[i] = (struct latency_row){report->tenants[i], 1000 * app->environment->policy.api_latency};
+        row_list_add(list, (struct table_row){.data = &rows[i], .id = rows[i].stats.host});
+    }
+    return list;
+}
+
 static void refresh(struct logs_layer *self)
 {
     double now = clock_monotonic();
     if (self->report && now - self->reported < REPORT_EVERY_S)
         return;
     struct log_stats_report *report = log_stats_report(self, self->stats);
-    double promise_ms = 1000 * self->layer.app->environment->policy.api_latency;
-    struct latency_row *rows = talloc_array(report, struct latency_row, report->tenant_count);
-    struct table_row *table = talloc_zero_array(report, struct table_row, report->tenant_count);
-    for (size_t i = 0; i < report->tenant_count; i++) {
-        rows[i] = (struct latency_row){report->tenants[i], promise_ms};
-        table[i] = (struct table_row){.data = &rows[i], .id = rows[i].stats.host};
-    }
-    table_set_rows(self->layer.table, table, report->tenant_count);
+    struct row_list *rows = latency_rows(report, self->layer.app, report);
+    table_set_rows(self->layer.table, rows->rows, rows->count);
     talloc_free(self->report);
     self->report = report;
     self->reported = now;

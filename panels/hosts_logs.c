@@ -275,7 +275,7 @@ static size_t write_lines(struct app *app, void *data, const char *path, FILE *f
             fprintf(file, "%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
             json_object_put(object);
         } else {
-            char *text = logs_line_text(NULL, self, entry);
+            char *text = logs_line_text(NULL, self->follow, entry);
             fprintf(file, "%s\n", text);
             talloc_free(text);
         }
@@ -320,7 +320,7 @@ static bool act_on_line(struct logs_layer *self, const char *action)
         console_push_page(console, "line", logs_page(self, entry));
         return true;
     }
-    char *text = logs_line_text(NULL, self, entry);
+    char *text = logs_line_text(NULL, self->follow, entry);
     console_copy(console, text);
     talloc_free(text);
     return true;

@@ -78,10 +78,10 @@ static void entry_text(char *buffer, size_t size, const struct log_entry *entry)
         strcat(buffer, "…");
 }
 
-char *logs_line_text(const void *context, const struct logs_layer *self, const struct log_entry *entry)
+char *logs_line_text(const void *context, const struct log_follow *follow, const struct log_entry *entry)
 {
     char time[64], *text = talloc_size(NULL, TEXT_MAX);
-    const struct log_stream *stream = log_follow_stream(self->follow, entry->stream);
+    const struct log_stream *stream = log_follow_stream(follow, entry->stream);
     entry_text(text, TEXT_MAX, entry);
     const char *level = log_level_name(entry->level);
     char *line = talloc_asprintf(context, "%s %s %s%s%s %s", clock_rfc3339(time, sizeof time, entry->at),

@@ -57,8 +57,8 @@ void logs_set_filter(struct logs_layer *self, const char *filter);
 void logs_draw(struct layer *layer, struct screen *screen, int top, int rows, int columns);
 /* All about one line. */
 struct page *logs_page(const struct logs_layer *self, const struct log_entry *entry);
-/* "14:05:10 web1 nginx-access text", safe; fresh talloc string. */
-char *logs_line_text(const void *context, const struct logs_layer *self, const struct log_entry *entry);
+/* "2026-11-21T14:05:10.204Z web1 nginx-access error text", safe; fresh talloc string. */
+char *logs_line_text(const void *context, const struct log_follow *follow, const struct log_entry *entry);
 /* A line as an object with the keys of `signalbox logs --json`. */
 struct json_object *logs_line_json(const struct log_follow *follow, const struct log_entry *entry);
 
@@ -66,6 +66,9 @@ struct json_object *logs_line_json(const struct log_follow *follow, const struct
 extern const struct column latency_columns[];
 extern const size_t latency_column_count;
 void latency_draw(struct layer *layer, struct screen *screen, int top, int rows, int columns);
+/* A row a tenant, allocated under context; the report must live as long. */
+struct row_list *latency_rows(const void *context, const struct app *app,
+                              const struct log_stats_report *report);
 /* Begins to read the requests of the hosts. */
 void latency_start(struct logs_layer *self);
 void latency_stop(struct logs_layer *self);

@@ -33,6 +33,9 @@ struct options {
     const char *keymap;
     bool ascii, mono;
     long limit;
+    const char *source; /* a log */
+    const char *grep;
+    double since_s; /* 0: not said */
     const char *head;
     const char *arguments[OPTIONS_ARGUMENTS]; /* what is left, the sub-command not counted */
     size_t argument_count;
