@@ -55,16 +55,23 @@ static char *login(const struct stage *s, const char *role)
                   cluster_port(s->cluster), role, s->home);
 }
 
-struct stage *stage_new(const char *const options[])
+struct stage *stage_new_bare(void)
 {
     struct stage *s = calloc(1, sizeof *s);
     const char *temporary = getenv("TMPDIR");
     if (!s)
         abort();
-    s->cluster = cluster_start(options);
     s->home = format("%s/signalbox-home-XXXXXX", temporary ? temporary : "/tmp");
     if (!mkdtemp(s->home))
         stage_fail("no folder", s->home);
+    return s;
+}
+
+struct stage *stage_new(const char *const options[])
+{
+    struct cluster *cluster = cluster_start(options);
+    struct stage *s = stage_new_bare();
+    s->cluster = cluster;
     cluster_do(s->cluster,
                "CREATE EXTENSION pg_stat_statements;"
                "CREATE ROLE sb_watch LOGIN PASSWORD 'watching'; GRANT pg_monitor TO sb_watch;"
@@ -108,6 +115,8 @@ void stage_calm(struct stage *s)
     remove_tree(config);
     free(state);
     free(config);
+    if (!s->cluster)
+        return;
     cluster_do(s->cluster,
                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app_user'");
     if (!cluster_await(s->cluster, 10, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app_user'",
@@ -120,7 +129,8 @@ void stage_free(struct stage *s)
     if (!s)
         return;
     close_sessions(s);
-    cluster_free(s->cluster);
+    if (s->cluster)
+        cluster_free(s->cluster);
     remove_tree(s->home);
     free(s->home);
     free(s->watch);

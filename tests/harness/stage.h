@@ -14,7 +14,7 @@
 enum { STAGE_SESSIONS = 16 };
 
 struct stage {
-    struct cluster *cluster;
+    struct cluster *cluster;  /* NULL: none */
     char *home;               /* holds .config/signalbox and .local/state/signalbox */
     char *watch, *read, *act; /* DSNs; the passwords stand in a file (passfile=) */
     char *app;
@@ -25,6 +25,8 @@ struct stage {
 /* A cluster with sb_watch, sb_read, sb_act, app_user, the extension and the table invoice (1,000 rows).
  * options: as cluster_start. Free with stage_free. */
 struct stage *stage_new(const char *const options[]);
+/* The same without a cluster and its logins: only the HOME. */
+struct stage *stage_new_bare(void);
 void stage_free(struct stage *s);
 /* Ends what a test has left: its sessions, prepared transactions; the state and the files in HOME. */
 void stage_calm(struct stage *s);
