@@ -8,8 +8,8 @@
 #include "core/units.h"
 #include "panels/console_internal.h"
 
-/* Below this width a view may tell the selected row's last column in full, in so many lines. */
-enum { TELL_BELOW = 140, TOLD_ROWS = 2 };
+/* In so many lines a view may tell what the selected row says in the column that is cut. */
+enum { TOLD_ROWS = 2 };
 #define SETTLE_S 5
 
 struct view_layer {
@@ -195,7 +195,7 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
     return used;
 }
 
-/* What the selected row says in the column that the screen is too narrow for. Its place is always kept, so
+/* What the selected row says in the column that is cut. Its place is always kept, so
  * that nothing jumps. */
 static void draw_told(struct view_layer *self, struct screen *screen, int row, int columns)
 {
@@ -218,7 +218,7 @@ static void draw(struct layer *layer, struct screen *screen, int top, int rows, 
     int used = draw_sources(self, screen, top, rows, columns);
     if (self->view->head && rows - used > 8)
         used += self->view->head(layer->app, screen, top + used, columns, rows - used);
-    int told = self->view->tell && columns < TELL_BELOW && rows - used > 8 ? TOLD_ROWS : 0;
+    int told = self->view->tell && rows - used > 8 ? TOLD_ROWS : 0;
     table_draw(layer->table, screen, top + used, 0, rows - used - told, columns);
     if (told)
         draw_told(self, screen, top + rows - told, columns);

@@ -52,8 +52,8 @@ struct view {
     const struct column *columns;
     size_t column_count;
     const char *tree; /* the column that carries a tree's lines when rows have depths; NULL: none */
-    const char *tell; /* the column whose value is told in full below the table for the selected row, where
-                         the screen is too narrow for the table to do it; NULL: none */
+    const char
+        *tell; /* the column whose value is told in full below the table for the selected row; NULL: none */
     const char *sort; /* column; NULL: as the rows come (trees) */
     bool descending;
     /* Begins or ends wanting the feeds. */

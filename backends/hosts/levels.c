@@ -43,6 +43,8 @@ static bool low_is_bad(enum host_measure measure)
 
 enum severity host_severity(enum host_measure measure, double value)
 {
+    if (measure >= MEASURES)
+        return SEVERITY_NONE;
     double sign = low_is_bad(measure) ? -1 : 1;
     if (measure == MEASURE_CLOCK_OFFSET)
         value = fabs(value);

@@ -32,7 +32,7 @@ enum host_measure {
     MEASURE_SECURITY_UPDATES,
     MEASURE_CLOCK_OFFSET, /* seconds, either way */
     MEASURE_FILES,        /* percent of open files */
-    MEASURES
+    MEASURES              /* how many there are; as a measure: one without levels */
 };
 
 /* NONE when it is in bounds or unknown (NAN, INFINITY where low is bad). */
