@@ -385,6 +385,7 @@ static bool batch_ready(void *data)
 static int batch_verdict(struct batch *batch)
 {
     struct source_list *sources = batch_sources(batch);
+    struct error last = {0};
     int status = 0;
     for (size_t i = 0; i < sources->count; i++) {
         const struct source *source = &sources->items[i];
@@ -399,7 +400,12 @@ static int batch_verdict(struct batch *batch)
                       "nothing came within the deadline");
             error = &late;
         }
-        batch_print_error(error);
+        /* Feeds of one server fail together when nothing reaches it: told once. */
+        bool told = i && sources->items[i - 1].server == source->server && last.kind == error->kind &&
+                    strcmp(last.why, error->why) == 0;
+        last = *error;
+        if (!told)
+            batch_print_error(error);
     }
     talloc_free(sources);
     return status;
