@@ -211,6 +211,7 @@ print(u.urlopen(\\\"$status\\\").read().decode())\"") == *accepts* ]]'
 check "certificate: ends in 5 days" holds 'lasts 5 && ! lasts 6'
 check "certificate: switched off" demo/problem certificate off
 check "certificate: lasts" eventually lasts 60
+check "certificate: by the authority of the demo" holds 'openssl verify -CAfile "$DEMO_DIR/hosts/authority.crt" "$DEMO_DIR/hosts/web1/nginx/ssl/school.crt"'
 check "slow-school: one waits" holds '(($(waits_ms al-noor) >= 450 && $(waits_ms oak-park-academy) < 300))'
 check "slow-school: switched off" demo/problem slow-school off
 check "slow-school: does not wait" holds '(($(waits_ms al-noor) < 300))'
