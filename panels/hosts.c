@@ -136,14 +136,27 @@ static bool retry(struct app *app, struct error *error)
     return true;
 }
 
-/* The logs of the host in focus, of the marked hosts, or of the row's. */
-static bool open_logs(struct app *app, struct error *error)
+/* When the selected event happened; 0: no event is selected. */
+static double event_time(struct app *app)
+{
+    const struct table_row *row = console_selected(app->console);
+    if (!row || console_panel(app->console) != &panel_host || console_view(app->console) != &host_events)
+        return 0;
+    struct value time = host_events.columns[0].value(row->data);
+    return time.kind == VALUE_REAL ? time.real : 0;
+}
+
+/* The logs of the host in focus, of the marked hosts, or of the row's; around an event when one is selected.
+ */
+static bool open_logs(struct app *app, bool latency, struct error *error)
 {
     void *context = talloc_new(NULL);
     size_t count;
     struct host **hosts = targets(app, context, &count, error);
-    if (count)
-        hosts_logs_open(app, hosts, count, NULL, 0);
+    if (count && latency)
+        hosts_logs_open_latency(app, hosts, count);
+    else if (count)
+        hosts_logs_open(app, hosts, count, NULL, event_time(app));
     talloc_free(context);
     return count > 0;
 }
@@ -196,8 +209,10 @@ static bool act(struct app *app, const char *action, struct error *error)
     const char *name = strchr(action, '.') + 1;
     if (strcmp(name, "shell") == 0)
         return run_shell(app, error);
+    if (strcmp(action, "logs.latency") == 0)
+        return open_logs(app, true, error);
     if (strcmp(name, "logs") == 0)
-        return open_logs(app, error);
+        return open_logs(app, false, error);
     if (strcmp(name, "act") == 0)
         return choose_act(app, error);
     if (strcmp(name, "run") == 0)
