@@ -47,7 +47,7 @@ journal_ways() {
     [ $J = denied ] && may journalctl -q && J=ok JR='sudo -n'
 }
 
-P='^[0-9]|^cpu|^btime|^procs_|^Mem[TA]|^Cached|^Swap[TF]|^Dirty|^some|^full|^oom_kill |^pswp|^ +[0-9]+ +[0-9]+ [^l]|: *[0-9]+ +[0-9]+ +[0-9]+ +[0-9]|^Tcp(Ext)?: [A-Z]'
+P='^[0-9]|^cpu|^btime|^procs_|^Mem[TA]|^Cached|^Swap[TF]|^Dirty|^some|^full|^oom_kill |^pswp|^ +[0-9]+ +[0-9]+ [^l]|: *[0-9]+ +[0-9]+ +[0-9]+ +[0-9]|^Tcp(Ext)?: '
 fast() {
     h fast
     grep -s -E "$P" /proc/uptime /proc/loadavg /proc/stat /proc/meminfo /proc/diskstats /proc/net/dev \
@@ -58,7 +58,12 @@ fast() {
 disks() {
     h df
     # Remote file systems apart, and only for two seconds: a server that is gone must not hide the local disks.
-    if df -PkTl / >/dev/null; then
+    t 2 df -PkTl / >/dev/null
+    rc=$?
+    if [ $rc = 124 ] || [ $rc = 137 ] || [ $rc = 143 ]; then
+        h hung
+        echo '? ?'
+    elif [ $rc = 0 ]; then
         t 4 df -PkTl | head -c 65536
         h inodes
         t 4 df -Pil | head -c 65536

@@ -41,6 +41,8 @@ static void keep_noise(struct collector_stream *stream, struct span line)
         line = (struct span){line.at + line.length - most, most};
     if (have + line.length + 1 > most) {
         size_t gone = have + line.length + 1 - most;
+        if (gone > have)
+            gone = have;
         memmove(stream->noise, stream->noise + gone, have - gone + 1);
         have -= gone;
     }
