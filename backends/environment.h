@@ -196,9 +196,10 @@ struct environment *environment_from_pg_variables(const void *context, struct er
 bool environment_pg_variables_set(void);
 
 /*
- * Which environment is meant when none is named: "default" when there is such a file, else the only one
- * there is. Fresh talloc string. NULL when there is no file at all (nothing is added to `errors`: use PG
- * variables or psql's defaults), or when there are several (an error lists them).
+ * Which environment is meant when none is named: the one of libpq's variables when any is set, else "default"
+ * when there is such a file, else the only one there is. Fresh talloc string. NULL without an error: the one
+ * of the variables, or of psql's defaults (environment_from_pg_variables, "adhoc"). NULL with an error when
+ * there are several files.
  */
 char *environment_choose(const void *context, struct error_list *errors);
 

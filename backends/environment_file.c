@@ -72,6 +72,9 @@ static char *join_names(const void *context, char *const *names, size_t count)
 char *environment_choose(const void *context, struct error_list *errors)
 {
     size_t count;
+    /* The variables are more deliberate than a file that happens to be there. */
+    if (environment_pg_variables_set())
+        return NULL;
     char **names = environment_names(NULL, &count);
     char *chosen = NULL;
     for (size_t i = 0; i < count; i++)

@@ -84,14 +84,12 @@ static int access_command(const char *name, bool unlock, const char *reason)
     void *context = talloc_new(NULL);
     struct error_list *errors = error_list_new(context);
     const char *chosen = name ? name : environment_choose(context, errors);
-    struct environment *environment = chosen ? environment_load(context, chosen, errors) : NULL;
+    struct environment *environment = chosen          ? environment_load(context, chosen, errors)
+                                      : errors->count ? NULL
+                                                      : environment_from_pg_variables(context, errors);
     char *trimmed = safe_line_new(context, reason);
     int status = 0;
-    if (!environment && !errors->count) {
-        error_set(&error, ERROR_USAGE, NULL, "which environment?", "Name one with -e.",
-                  "there is no file of any");
-        status = fail(command, &error);
-    } else if (!environment) {
+    if (!environment) {
         fputs(error_list_text(context, errors), stderr);
         status = EXIT_ERROR;
     } else if (unlock && !*trimmed) {

@@ -72,9 +72,6 @@ static struct environment *find_environment(const void *context, const struct op
                                           options->ssh_count, errors);
     if (options->environment)
         return environment_load(context, options->environment, errors);
-    /* The variables are more deliberate than a file that happens to be there. */
-    if (environment_pg_variables_set())
-        return environment_from_pg_variables(context, errors);
     char *name = environment_choose(context, errors);
     if (name)
         return environment_load(context, name, errors);

@@ -74,6 +74,14 @@ static char *write_file(struct fixture *f, const char *name, const char *text, m
     return path;
 }
 
+static void clear_variables(void)
+{
+    static const char *const names[] = {"PGHOST",     "PGHOSTADDR", "PGSERVICE",
+                                        "PGDATABASE", "PGPORT",     "PGUSER"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        unsetenv(names[i]);
+}
+
 static const char smallest[] = "postgres: {main: {watch: \"host=db1\"}}\n";
 
 static void test_the_example_of_the_design(void **state)
@@ -551,9 +559,15 @@ static void test_choice(void **state)
     environment_names(f, &system_wide);
     if (system_wide)
         skip(); /* this machine has files of its own in /etc/signalbox */
+    clear_variables();
     assert_null(environment_choose(f, f->errors));
     assert_int_equal(f->errors->count, 0);
     write_file(f, "staging.yaml", smallest, 0600);
+    /* libpq's variables are more deliberate than a file that happens to be there. */
+    setenv("PGHOST", "db1", 1);
+    assert_null(environment_choose(f, f->errors));
+    assert_int_equal(f->errors->count, 0);
+    clear_variables();
     write_file(f, "notes.txt", "", 0600);
     write_file(f, ".hidden.yaml", "", 0600);
     assert_string_equal(environment_choose(f, f->errors), "staging");
@@ -664,14 +678,6 @@ static void test_long_paths_keep_the_line(void **state)
     const char *where = f->errors->items[0].where;
     assert_memory_equal(where, "...", 3);
     assert_string_equal(where + strlen(where) - strlen("folder/x.yaml:1:1"), "folder/x.yaml:1:1");
-}
-
-static void clear_variables(void)
-{
-    static const char *const names[] = {"PGHOST",     "PGHOSTADDR", "PGSERVICE",
-                                        "PGDATABASE", "PGPORT",     "PGUSER"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        unsetenv(names[i]);
 }
 
 static void test_dsns_of_the_command_line(void **state)
