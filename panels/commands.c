@@ -28,7 +28,7 @@ const struct command commands[] = {
     {"queries", NULL, "statements, activity or locks (--view), as the Queries panel shows them",
      WHERE " view json csv plain interval watch", queries_command},
     {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",
-     WHERE " view json csv plain watch", hosts_command},
+     WHERE " ssh view json csv plain watch", hosts_command},
     {"logs", NULL, "lines of logs of hosts, merged by time",
      "environment ssh hosts source grep since limit json plain", logs_command},
     {"explain", "FILE",
