@@ -79,7 +79,7 @@ static void the_fleet_answers_and_a_host_opens(void **state)
     terminal_keys(t, "Enter");
     terminal_wait(t, 5, "db1 › Overview");
     terminal_wait(t, 20, "memory %");
-    terminal_expect(t, "accept queues");
+    terminal_wait(t, 20, "accept queues");
     terminal_keys(t, "F3");
     terminal_wait(t, 20, "root");
     terminal_expect(t, "db1 › Processes");
