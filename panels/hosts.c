@@ -12,6 +12,7 @@
 #include "panels/console.h"
 #include "panels/host.h"
 #include "panels/hosts_acts.h"
+#include "panels/hosts_disk.h"
 #include "panels/hosts_logs.h"
 
 static int state_free(struct hosts_state *state)
@@ -161,6 +162,24 @@ static bool open_logs(struct app *app, bool latency, struct error *error)
     return count > 0;
 }
 
+/* What fills the selected file system, or the fullest one of the host. */
+static bool open_disk(struct app *app, struct error *error)
+{
+    struct host *host = target(app, error);
+    if (!host)
+        return false;
+    const struct host_snapshot *now = host_latest(host);
+    const struct host_mount *mount = now ? now->worst_mount : NULL;
+    const struct table_row *row = console_selected(app->console);
+    if (console_view(app->console) == &host_mounts && row)
+        mount = row->data;
+    if (!mount)
+        return error_set(error, ERROR_MISSING, host_name(host), "no file system is known yet", NULL,
+                         "the host has not answered");
+    hosts_disk_open(app, host, mount->mount);
+    return true;
+}
+
 /* What can be done with the selected thing of one host, or with the host, or with the marked ones. */
 static bool choose_act(struct app *app, struct error *error)
 {
@@ -213,6 +232,8 @@ static bool act(struct app *app, const char *action, struct error *error)
         return open_logs(app, true, error);
     if (strcmp(name, "logs") == 0)
         return open_logs(app, false, error);
+    if (strcmp(action, "hosts.disk") == 0)
+        return open_disk(app, error);
     if (strcmp(name, "act") == 0)
         return choose_act(app, error);
     if (strcmp(name, "run") == 0)
@@ -240,6 +261,8 @@ static const struct action actions[] = {
     {"hosts.shell", "shell", "shell", "a shell on the host, with the system's ssh", HAZARD_LOOK, NEED_ROW},
     {"hosts.logs", "logs", "logs", "the logs of this host or of the marked ones, merged by time", HAZARD_LOOK,
      NEED_ROW},
+    {"hosts.disk", "disk", "disk", "which directories fill it, what grows, what is safe to remove",
+     HAZARD_LOOK, NEED_ROW},
     {"hosts.trust", "trust", NULL, "add the key of a host that is not known yet, after a dialog",
      HAZARD_CHANGE, NEED_ROW},
     {"hosts.act", "act", "act …",
