@@ -15,8 +15,6 @@
 
 #include "core/clock.h"
 
-extern char **environ;
-
 /* Nobody is there to be asked by a window that pops up behind the console. */
 static const char no_window[] = "SSH_ASKPASS_REQUIRE=never";
 

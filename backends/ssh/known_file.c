@@ -323,7 +323,7 @@ void known_file_match(const struct known_file *file, struct known_hosts *known)
     EVP_MD *sha1 = checked(EVP_MD_fetch(NULL, "SHA1", NULL));
     for (size_t i = 0; i < file->count; i++) {
         const struct known_line *line = &file->lines[i];
-        unsigned char hash[SHA1_SIZE];
+        unsigned char hash[SHA1_SIZE] = {0};
         if (line->hashed)
             hash_name(digest, sha1, line->salt, known->name, hash);
         if (line->hashed ? memcmp(hash, line->hash, SHA1_SIZE) == 0 : list_matches(known->name, line->names))

@@ -71,7 +71,7 @@ void system_mux_free(struct system_session *session);
 void system_mux_forget(struct system_session *session);
 /* What was held back while channels were paused. */
 void system_mux_flush(struct system_session *session);
-void *system_channel_open(void *session, struct ssh_channel *channel);
+void *system_channel_open(void *opened, struct ssh_channel *channel);
 void system_channel_changed(void *channel);
 void system_channel_close(void *channel);
 

@@ -644,9 +644,9 @@ void system_mux_forget(struct system_session *session)
 
 /* ---- what the pool asks for ---- */
 
-void *system_channel_open(void *data, struct ssh_channel *channel)
+void *system_channel_open(void *opened, struct ssh_channel *channel)
 {
-    struct system_session *session = data;
+    struct system_session *session = opened;
     struct system_channel *own = talloc_zero(session, struct system_channel);
     if (!own)
         abort();
