@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The demo platform, really run: two at once, their facts, every planted problem on and off, and nothing left behind.
+# TEST_TIMEOUT=600
 # Prints "ok" or "not ok" lines. Waits for conditions, never for a time.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
