@@ -55,7 +55,7 @@ static size_t make_targets(const void *context, const struct logs_layer *self, s
     *targets = talloc_zero_array(context, struct log_target, LOGS_STREAMS_MAX);
     for (size_t h = 0; h < self->host_count; h++) {
         size_t source_count, of_host = 0;
-        struct log_source *sources = sources_of(context, self->layer.app, self->hosts[h], &source_count);
+        struct log_source *sources = sources_of(*targets, self->layer.app, self->hosts[h], &source_count);
         for (size_t s = 0; s < source_count && count < LOGS_STREAMS_MAX && of_host < LOGS_HOST_STREAMS_MAX;
              s++)
             if (is_wanted(self, &sources[s])) {
