@@ -216,22 +216,55 @@ static void ask_command(struct app *app, struct choice *choice)
     console_dialog_open(app->console);
 }
 
+/* What goes on in another dialog keeps a copy of its own: the choice is freed behind this. */
+static struct choice *copy_hosts(const struct choice *from)
+{
+    struct choice *choice = talloc_zero(NULL, struct choice);
+    choice->hosts = talloc_array(choice, char *, from->host_count);
+    choice->host_count = from->host_count;
+    for (size_t i = 0; i < from->host_count; i++)
+        choice->hosts[i] = talloc_strdup(choice, from->hosts[i]);
+    choice->target.kind = TARGET_HOST;
+    choice->target.started = NAN;
+    return choice;
+}
+
 /* ---- reboot ---- */
 
-static void reboot_forced(struct app *app, void *data, size_t index)
+struct force_dialog {
+    struct choice *choice;
+    int force;
+};
+
+static void force_accepted(struct app *app, struct dialog *dialog, void *data)
 {
-    struct choice *choice = data;
+    struct force_dialog *self = data;
     struct error error = {0};
-    struct host *host = index == 1 ? first_host(app, choice, &error) : NULL;
+    if (dialog_chosen(dialog) != self->force)
+        return;
+    struct host *host = first_host(app, self->choice, &error);
     if (!host) {
-        if (error.kind != ERROR_NONE)
-            console_say_error(app->console, &error);
+        console_say_error(app->console, &error);
         return;
     }
-    struct host_place place = hosts_place(app, choice, host);
-    struct host_reboot *rule = hosts_reboot_rule(app, choice, host);
+    struct host_place place = hosts_place(app, self->choice, host);
+    struct host_reboot *rule = hosts_reboot_rule(app, self->choice, host);
     rule->forced = true;
     open_change(app, host_change_reboot(&place, rule, &error), &error);
+}
+
+/* Why it is refused, and the way past it. */
+static void offer_force(struct app *app, struct choice *choice, const struct error *error)
+{
+    struct force_dialog *self = talloc_zero(NULL, struct force_dialog);
+    char title[128];
+    self->choice = talloc_steal(self, choice);
+    snprintf(title, sizeof title, "%s is not rebooted", choice->hosts[0]);
+    struct dialog *dialog = console_dialog_new(app->console, title, "choose", force_accepted, self);
+    dialog_add_text(dialog, "Refused", STYLE_CRITICAL, error->why);
+    dialog_add_choice(dialog, "", "leave it up", NULL);
+    self->force = dialog_add_choice(dialog, "", "force it, and give the reason", NULL);
+    console_dialog_open(app->console);
 }
 
 static void reboot(struct app *app, struct host *host, struct choice *choice)
@@ -242,16 +275,10 @@ static void reboot(struct app *app, struct host *host, struct choice *choice)
     struct host_reboot *rule = hosts_reboot_rule(app, NULL, host);
     struct change *change = host_change_reboot(&place, rule, &error);
     talloc_steal(change ? (void *)change : (void *)choice, rule);
-    if (change || error.kind != ERROR_INTERLOCK) {
+    if (change || error.kind != ERROR_INTERLOCK)
         open_change(app, change, &error);
-        return;
-    }
-    struct choice *forced = talloc_zero(NULL, struct choice);
-    forced->hosts = talloc_array(forced, char *, 1);
-    forced->hosts[0] = talloc_strdup(forced, choice->hosts[0]);
-    forced->host_count = 1;
-    const struct choice_line lines[] = {{"leave it up", NULL}, {"force it, and give the reason", NULL}};
-    console_choose(app->console, error.why, lines, 2, reboot_forced, forced);
+    else
+        offer_force(app, copy_hosts(choice), &error);
 }
 
 /* ---- addresses ---- */
@@ -327,19 +354,6 @@ static void run_book(struct app *app, const struct choice *choice, const struct 
     size_t count;
     struct host_place *places = places_of(app, choice, &count);
     open_change(app, host_change_runbook(places, count, runbook, 1, &error), &error);
-}
-
-/* What goes on in another dialog keeps a copy of its own: the choice is freed behind this. */
-static struct choice *copy_hosts(const struct choice *from)
-{
-    struct choice *choice = talloc_zero(NULL, struct choice);
-    choice->hosts = talloc_array(choice, char *, from->host_count);
-    choice->host_count = from->host_count;
-    for (size_t i = 0; i < from->host_count; i++)
-        choice->hosts[i] = talloc_strdup(choice, from->hosts[i]);
-    choice->target.kind = TARGET_HOST;
-    choice->target.started = NAN;
-    return choice;
 }
 
 static void act_chosen(struct app *app, void *data, size_t index)
@@ -468,9 +482,10 @@ static void offer_host(struct app *app, struct host *host, struct choice *choice
         option->verb = HOST_RESTART;
         option->name = talloc_strdup(choice, snapshot->failed[i].name);
     }
-    if (!many && snapshot && snapshot->worst_mount)
-        offer(choice, ACT_DISK, NULL, "what fills %s", snapshot->worst_mount->mount)->name =
-            talloc_strdup(choice, snapshot->worst_mount->mount);
+    const char *mount = snapshot && snapshot->worst_mount ? snapshot->worst_mount->mount : "/";
+    if (!many)
+        offer(choice, ACT_DISK, NULL, "what fills %s, and what is safe to remove", mount)->name =
+            talloc_strdup(choice, mount);
     offer(choice, ACT_RUN, NULL, "run a command on %s …", whom);
     for (size_t i = 0; i < app->environment->runbook_count; i++) {
         const struct environment_runbook *runbook = &app->environment->runbooks[i];
