@@ -21,7 +21,10 @@ static void release(struct lib_session *session)
         return;
     auth_cancel(session);
     channels_free(session);
-    /* With the wire closed nothing of this waits for the other side. */
+    /* With the wire closed nothing of this waits for the other side. A handshake that is cut off lets go of
+     * its keys only when it is told so. */
+    if (session->shaking)
+        libssh2_session_handshake(session->ssh, lib_turns_no_socket(session->turns));
     if (session->ssh)
         libssh2_session_free(session->ssh);
     talloc_free(session->known);
@@ -223,7 +226,8 @@ static void step_handshake(struct lib_session *session)
         session->began = clock_monotonic(); /* the way through the bastion is there */
         session_set_deadline(session, HANDSHAKE_S);
     }
-    if (code == LIBSSH2_ERROR_EAGAIN)
+    session->shaking = code == LIBSSH2_ERROR_EAGAIN;
+    if (session->shaking)
         return;
     struct wire *w = &session->wire;
     bool unfit = code == LIBSSH2_ERROR_KEX_FAILURE || code == LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE ||

@@ -107,7 +107,7 @@ static void fail_to_connect(struct lib_dial *dial)
     else if (number == ECONNREFUSED)
         session_fail_with(session, ERROR_REFUSED, what,
                           "Is sshd running there, and is this the port that it listens on?",
-                          "nobody listens there");
+                          "connection refused: nobody listens there");
     else
         session_fail_with(session, ERROR_SYSTEM, what, NULL, "%s", strerror(number));
 }

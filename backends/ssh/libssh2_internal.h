@@ -60,6 +60,7 @@ struct lib_session {
     double probed;               /* when; clock_monotonic */
     ev_timer deadline;           /* of the phase; up: looks whether the other side lives */
     double began;                /* the handshake; clock_monotonic */
+    bool shaking;                /* libssh2_session_handshake has more to do */
     char *farewell;              /* what the server said when it disconnected */
     int depth;                   /* calls that use it */
     bool closed;
