@@ -59,7 +59,8 @@ struct loop {
     bool woken;
 };
 
-static const unsigned pool_sizes[WORK_KINDS] = {[WORK_CONNECT] = 4, [WORK_URGENT] = 2, [WORK_FILE] = 1};
+static const unsigned pool_sizes[WORK_KINDS] = {
+    [WORK_CONNECT] = 4, [WORK_URGENT] = 2, [WORK_LOCAL] = 4, [WORK_NAME] = 4, [WORK_FILE] = 1};
 
 static void queue_push(struct queue *queue, struct job *job)
 {

@@ -26,8 +26,10 @@ void loop_set_turn(struct loop *loop, void (*after)(void *data), void *data);
 
 /* Kinds of work have threads of their own, so that dead servers never keep a cancel or a flush waiting. */
 enum work_kind {
-    WORK_CONNECT, /* name resolution and connecting; up to 4 at once */
+    WORK_CONNECT, /* connecting to databases, with name resolution; up to 4 at once */
     WORK_URGENT,  /* cancel requests, opening `act`; up to 2 at once */
+    WORK_LOCAL,   /* short things that a connection waits for (ssh -G, known_hosts, keys); up to 4 at once */
+    WORK_NAME,    /* name resolution alone; up to 4 at once */
     WORK_FILE,    /* files, SQLite, external programs; one at a time, in order */
     WORK_KINDS
 };

@@ -115,7 +115,7 @@ ssh_settings_resolve(struct loop *loop, const char *where, const char *config, c
     own->destination = copy_text(own, destination);
     own->done = done;
     own->data = data;
-    loop_work_or_drop(loop, WORK_CONNECT, resolve, resolved, drop, own);
+    loop_work_or_drop(loop, WORK_LOCAL, resolve, resolved, drop, own);
     return own;
 }
 

@@ -175,7 +175,7 @@ static void start_job(struct entry *entry, const char *passphrase)
     job->passphrase = passphrase ? secret_keep(passphrase) : NULL;
     entry->job = job;
     entry->state = ENTRY_BUSY;
-    loop_work_or_drop(entry->store->pool->loop, WORK_CONNECT, open_key, key_read, drop_job, job);
+    loop_work_or_drop(entry->store->pool->loop, WORK_LOCAL, open_key, key_read, drop_job, job);
 }
 
 /* ---- what others call ---- */

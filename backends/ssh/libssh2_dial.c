@@ -2,6 +2,7 @@
  * The way to a server: known_hosts and the name are looked up in a worker, then the addresses are tried one
  * after the other without blocking.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -270,6 +271,12 @@ static struct ssh_settings *copy_settings(const void *context, const struct ssh_
     return copy;
 }
 
+static bool is_address(const char *name)
+{
+    struct in6_addr address;
+    return inet_pton(AF_INET, name, &address) == 1 || inet_pton(AF_INET6, name, &address) == 1;
+}
+
 void dial_start(struct lib_session *session)
 {
     struct lib_dial *dial = talloc_zero(NULL, struct lib_dial);
@@ -288,7 +295,10 @@ void dial_start(struct lib_session *session)
     l->store = known_hosts_store_hold(session->host->pool->known);
     l->direct = s->hop_count == 0;
     session_set_deadline(session, LOOKUP_S);
-    loop_work_or_drop(ssh_host_loop(session->host), WORK_CONNECT, look_up, looked_up, drop_lookup, l);
+    /* A name service that hangs keeps nobody waiting who needs no name. */
+    bool needs_name = l->direct && !is_address(s->hostname);
+    loop_work_or_drop(ssh_host_loop(session->host), needs_name ? WORK_NAME : WORK_LOCAL, look_up, looked_up,
+                      drop_lookup, l);
 }
 
 void dial_cancel(struct lib_session *session)
