@@ -155,6 +155,36 @@ void child_end(struct child *child, double patience_s)
     close_one(&child->err);
 }
 
+static void reap_work(void *job)
+{
+    struct child *child = job;
+    struct pollfd ended = {.fd = child->ended, .events = POLLIN};
+    poll(&ended, 1, 1000); /* one that hangs in the kernel is left behind */
+    child_reap(child, NULL);
+    close_one(&child->ended);
+}
+
+static void reap_drop(void *job)
+{
+    reap_work(job);
+    free(job);
+}
+
+void child_kill(struct child *child, struct loop *loop)
+{
+    struct child *job = child->pid ? malloc(sizeof *job) : NULL;
+    if (child->pid && !job)
+        abort();
+    if (job) {
+        kill(-child->pid, SIGKILL);
+        *job = (struct child){.pid = child->pid, .ended = child->ended, .out = -1, .err = -1};
+        child->pid = 0;
+        child->ended = -1;
+        loop_work_or_drop(loop, WORK_FILE, reap_work, free, reap_drop, job);
+    }
+    child_end(child, 0);
+}
+
 /* ---- to its end ---- */
 
 /* Takes what is there; false at the end. */

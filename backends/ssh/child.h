@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "core/error.h"
+#include "core/loop.h"
 
 struct child {
     pid_t pid; /* also its process group; 0: none */
@@ -28,6 +29,9 @@ bool child_reap(struct child *child, int *status);
 /* SIGTERM to the whole group, at most `patience_s` of waiting, then SIGKILL; reaps and closes everything.
  * Does nothing for a child that was reaped, except closing. */
 void child_end(struct child *child, double patience_s);
+
+/* SIGKILL to the whole group now; it is reaped by a worker, so that nobody waits. */
+void child_kill(struct child *child, struct loop *loop);
 
 struct child_result {
     int status;       /* as of waitpid; -1: it did not end in time and was killed */

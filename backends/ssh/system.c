@@ -33,7 +33,7 @@ static void session_stop(struct system_session *session)
         ev_io_stop(session->ev, &session->read);
         ev_io_stop(session->ev, &session->write);
     }
-    child_end(&session->master, 0);
+    child_kill(&session->master, ssh_host_loop(session->host));
     system_place_remove(session);
 }
 
@@ -206,7 +206,7 @@ static bool collect(struct system_session *session)
         return false;
     ev_io_stop(session->ev, &session->errors);
     ev_io_stop(session->ev, &session->ended);
-    child_end(&session->master, 0);
+    child_kill(&session->master, ssh_host_loop(session->host));
     session->collecting = true;
     session->said_length = 0;
     session->said[0] = '\0';
