@@ -17,7 +17,8 @@ struct known_entry {
 
 struct known_hosts {
     char *name, *algorithms;
-    char *files; /* their names, for errors */
+    char *files;   /* their names, for errors */
+    bool portless; /* the entries are of the name without the port: another key there says nothing */
     struct known_entry *entries;
     size_t count;
     struct error *problems;

@@ -202,15 +202,35 @@ static void add_file(struct known_hosts *known, struct known_hosts_store *store,
     store_give_back(store, stored);
 }
 
-struct known_hosts *known_hosts_load(const void *context, struct known_hosts_store *store,
-                                     const struct ssh_settings *settings)
+static struct known_hosts *load_name(const void *context, struct known_hosts_store *store,
+                                     const struct ssh_settings *settings, const char *name)
 {
-    char *name = known_hosts_name_of(NULL, settings);
     struct known_hosts *known = known_new(context, name, settings->host_key_algorithms);
     for (size_t i = 0; i < settings->user_known_host_count; i++)
         add_file(known, store, settings->user_known_hosts[i]);
     for (size_t i = 0; i < settings->global_known_host_count; i++)
         add_file(known, store, settings->global_known_hosts[i]);
+    return known;
+}
+
+/* As OpenSSH: where nothing is known of [host]:port, a key that is on file for the host itself will do. */
+struct known_hosts *known_hosts_load(const void *context, struct known_hosts_store *store,
+                                     const struct ssh_settings *settings)
+{
+    char *name = known_hosts_name_of(NULL, settings);
+    struct known_hosts *known = load_name(context, store, settings, name);
+    char *bare = name[0] == '[' && !settings->host_key_alias && known->count == 0
+                     ? talloc_strndup(name, name + 1, strcspn(name, "]") - 1)
+                     : NULL;
+    if (bare) {
+        struct known_hosts *others = load_name(context, store, settings, bare);
+        talloc_free(others->name);
+        others->name = talloc_steal(others, name);
+        others->portless = true;
+        talloc_free(bare);
+        talloc_free(known);
+        return others;
+    }
     talloc_free(name);
     return known;
 }
@@ -263,6 +283,8 @@ char *known_hosts_algorithms(const void *context, const struct known_hosts *know
                                 "sk-ssh-ed25519@openssh.com,sk-ecdsa-sha2-nistp256@openssh.com,rsa-sha2-512,"
                                 "rsa-sha2-256,ssh-rsa,ssh-dss";
     const char *lists[] = {known->algorithms, usual};
+    if (known->portless)
+        return NULL;
     char *chosen = checked(talloc_strdup(context, ""));
     /* First what ssh_config allows; what it leaves out (ssh-rsa) comes last, for libssh2 knows no other. */
     for (size_t i = 0; i < 2; i++)
@@ -308,6 +330,8 @@ static enum known_verdict decide(const struct known_hosts *known, const unsigned
         else if (entry->marker == KNOWN_PLAIN)
             other = other ? other : entry;
     }
+    if (known->portless && !same)
+        return KNOWN_UNKNOWN;
     *found = same ? same : other ? other : authority;
     return same ? KNOWN_OK : other ? KNOWN_CHANGED : authority ? KNOWN_AUTHORITY_ONLY : KNOWN_UNKNOWN;
 }

@@ -164,10 +164,35 @@ static void fail_unfit(struct lib_session *session, const char *reason)
     session_fail(session, &failure);
 }
 
+/* libssh2 1.10 forgets the keys of an exchange in whose middle it is freed: its memory goes with the session.
+ */
+static void *library_alloc(size_t size, void **abstract)
+{
+    return session_alloc(*abstract, size);
+}
+
+static void library_free(void *memory, void **abstract)
+{
+    (void)abstract;
+    talloc_free(memory);
+}
+
+static void *library_realloc(void *memory, size_t size, void **abstract)
+{
+    struct lib_session *session = *abstract;
+    return talloc_realloc_size(session->memory, memory, size);
+}
+
+void *session_alloc(struct lib_session *session, size_t size)
+{
+    return talloc_size(session->memory, size);
+}
+
 /* The socket is there, or the channel of the bastion is on its way. */
 void session_connected(struct lib_session *session)
 {
-    session->ssh = libssh2_session_init_ex(NULL, NULL, NULL, session);
+    session->memory = talloc_new(session);
+    session->ssh = libssh2_session_init_ex(library_alloc, library_free, library_realloc, session);
     if (!session->ssh)
         abort();
     libssh2_session_set_blocking(session->ssh, 0);

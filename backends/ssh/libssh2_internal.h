@@ -49,6 +49,7 @@ struct lib_session {
     struct lib_session *next_ready, *previous_ready; /* in turns */
     bool ready;
     LIBSSH2_SESSION *ssh;
+    void *memory; /* of libssh2 */
     enum lib_phase phase;
     struct wire wire;
     struct lib_dial *dial;
@@ -70,6 +71,8 @@ struct lib_session {
 /* What it can do now; called by the turns. */
 void session_step(struct lib_session *session);
 void session_wake(struct lib_session *session);
+/* Memory that libssh2 will free. */
+void *session_alloc(struct lib_session *session, size_t size);
 void session_set_deadline(struct lib_session *session, double seconds);
 /* Ends it: reports failed, or lost when it was up. The session may be gone afterwards, unless entered. */
 void session_fail(struct lib_session *session, const struct ssh_failure *failure);

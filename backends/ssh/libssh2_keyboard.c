@@ -73,8 +73,10 @@ static void respond(const char *name, int name_length, const char *instruction, 
     while (sem_wait(&k->go) != 0)
         ;
     for (int i = 0; i < count; i++) {
-        responses[i].text = strdup(k->answers[i] ? k->answers[i] : ""); /* libssh2 frees it */
-        responses[i].length = (unsigned)strlen(responses[i].text);
+        const char *answer = k->answers[i] ? k->answers[i] : "";
+        responses[i].length = (unsigned)strlen(answer);
+        responses[i].text = session_alloc(k->auth->session, responses[i].length + 1);
+        memcpy(responses[i].text, answer, responses[i].length + 1);
     }
     free_prompts(k);
 }

@@ -223,8 +223,10 @@ static int sign(LIBSSH2_SESSION *ssh, unsigned char **signature, size_t *signatu
     }
     if (!auth->signature)
         return LIBSSH2_ERROR_EAGAIN;
-    *signature = auth->signature;
+    *signature = session_alloc(auth->session, auth->signature_length);
     *signature_length = auth->signature_length;
+    memcpy(*signature, auth->signature, auth->signature_length);
+    free(auth->signature);
     auth->signature = NULL;
     auth->was_signed = true;
     return 0;

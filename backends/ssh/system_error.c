@@ -153,6 +153,12 @@ static const struct {
     {"closed by", ERROR_LOST, "the server closed the connection", NULL},
 };
 
+/* The one before the host. */
+static const char *jump_of(const struct ssh_settings *settings)
+{
+    return settings->hop_count ? settings->hops[settings->hop_count - 1].destination : "ProxyCommand";
+}
+
 enum system_trouble system_explain(const char *said, const struct ssh_settings *settings, const char *label,
                                    struct error *error)
 {
@@ -174,8 +180,9 @@ enum system_trouble system_explain(const char *said, const struct ssh_settings *
         if (line && strcmp(troubles[which].words, "Permission denied") == 0)
             explain_denied(scratch, said, line, settings, label, error);
         else if (line)
-            error_set(error, troubles[which].kind, label, troubles[which].what, troubles[which].todo, "%s",
-                      line);
+            error_set(error, troubles[which].kind, label, troubles[which].what, troubles[which].todo,
+                      "%s%s%s", strstr(line, "open failed") ? jump_of(settings) : "",
+                      strstr(line, "open failed") ? ": " : "", line);
         else
             error_set(error, ERROR_LOST, label, "ssh ended", NULL, "%s",
                       *said ? last_line(scratch, said) : "it did not say why");

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,21 @@
 
 #define TICK_S 0.002
 
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void); /* NOLINT: the name is not ours; gcc has no header */
+#endif
+
 /* ---- the pool ---- */
+
+size_t ssh_caller_bytes(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return __sanitizer_get_current_allocated_bytes();
+#else
+    struct mallinfo2 used = mallinfo2();
+    return used.uordblks + used.hblkhd;
+#endif
+}
 
 static void tick(struct ev_loop *loop, ev_timer *timer, int events)
 {
@@ -27,6 +42,9 @@ static void tick(struct ev_loop *loop, ev_timer *timer, int events)
     if (c->last_tick > 0 && now - c->last_tick > c->longest_turn_s)
         c->longest_turn_s = now - c->last_tick;
     c->last_tick = now;
+    size_t bytes = ssh_caller_bytes();
+    if (bytes > c->most_bytes)
+        c->most_bytes = bytes;
 }
 
 static void ask(void *data, struct ssh_question *question)
@@ -140,7 +158,7 @@ static bool is_in_state(void *data)
 }
 
 /* The watch on the loop runs only while the loop does. */
-static bool run_until(struct ssh_caller *c, double seconds, bool (*holds)(void *data), void *data)
+bool ssh_caller_until(struct ssh_caller *c, double seconds, bool (*holds)(void *data), void *data)
 {
     c->last_tick = 0;
     ev_timer_start(loop_ev(c->loop), &c->tick);
@@ -153,7 +171,7 @@ bool ssh_caller_await(struct ssh_caller *c, struct ssh_host *host, enum connecti
                       double seconds)
 {
     struct waiting waiting = {.host = host, .state = state};
-    return run_until(c, seconds, is_in_state, &waiting);
+    return ssh_caller_until(c, seconds, is_in_state, &waiting);
 }
 
 const char *ssh_error_text(const struct error *error)
@@ -296,7 +314,7 @@ bool ssh_heard_output(void *data)
 
 void ssh_finish_at(const char *file, int line, struct ssh_caller *c, struct ssh_heard *heard, double seconds)
 {
-    if (run_until(c, seconds, ssh_heard_closed, heard))
+    if (ssh_caller_until(c, seconds, ssh_heard_closed, heard))
         return;
     print_error("%s:%d: the channel is not closed after %.0f s; %zu bytes of output, %zu of errors: %.200s\n",
                 file, line, seconds, heard->total[0], heard->total[1], heard->kept[1]);

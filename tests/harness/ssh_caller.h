@@ -26,8 +26,9 @@ struct ssh_caller {
     int questions;
     char title[256], text[256]; /* of the last question */
     bool echo;
-    /* The loop's longest turn so far, set to 0 by whoever measures. */
+    /* The loop's longest turn so far, and the most memory in use; set to 0 by whoever measures. */
     double longest_turn_s;
+    size_t most_bytes;
     double last_tick;
     ev_timer tick;
 };
@@ -49,6 +50,10 @@ int ssh_caller_end(void **state);
 struct ssh_host *ssh_caller_host(struct ssh_caller *c, const char *alias);
 /* Frees the pool now; ssh_caller_host makes another. */
 void ssh_caller_hang_up(struct ssh_caller *c);
+/* Memory in use now, also under AddressSanitizer (which keeps what is freed: it never shrinks there). */
+size_t ssh_caller_bytes(void);
+/* Runs the loop, watched, until holds(data); false after the time. */
+bool ssh_caller_until(struct ssh_caller *c, double seconds, bool (*holds)(void *data), void *data);
 /* Waits for the state; false after the time. */
 bool ssh_caller_await(struct ssh_caller *c, struct ssh_host *host, enum connection_state state,
                       double seconds);

@@ -704,13 +704,24 @@ static char *new_agent_path(struct ssh_site *site)
     return path;
 }
 
+/* Somebody listens on the socket: between its making and that there is a moment. */
+static bool answers(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    bool listens = connect(client, (struct sockaddr *)&address, sizeof address) == 0;
+    close(client);
+    return listens;
+}
+
 const char *ssh_site_agent(struct ssh_site *site, const char *keys)
 {
     char *path = new_agent_path(site), *asking = text_of("%s/askpass", site->folder);
     put(asking, "we", "#!/bin/sh\necho '" SSH_SITE_PASSPHRASE "'\n");
     chmod(asking, 0700);
     keeper_run(site->keeper, (const char *const[]){"ssh-agent", "-D", "-a", path, NULL}, NULL);
-    for (double deadline = now() + 10; access(path, F_OK) != 0;) {
+    for (double deadline = now() + 10; !answers(path);) {
         if (now() > deadline)
             sshd_fail("ssh-agent", "it does not start");
         poll(NULL, 0, SSHD_ASK_AGAIN_MS);
