@@ -374,9 +374,10 @@ crons() {
     fi
 }
 
-# K: what the console has already: the times of the package lists and of what is installed.
+# K: what the console has already: the times of the package lists and of what is installed; "-" in the first request,
+# which must not wait for seconds.
 apt_updates() {
-    have apt-get && [ ! -r /var/lib/update-notifier/updates-available ] || return
+    [ "$K" != - ] && have apt-get && [ ! -r /var/lib/update-notifier/updates-available ] || return
     k=$(stat -c %Y /var/lib/apt/lists /var/lib/dpkg/status | tr '\n' '-')
     [ "$k" = "$K" ] && return
     h apt

@@ -18,6 +18,7 @@
 #define LINGER_S 60.0
 /* The second sample, without which no rate is known, comes soon. */
 #define SECOND_SAMPLE_S 1.0
+#define SECOND_PROCESSES_S 3.0
 /* What starts the slower tiers of many hosts is spread by this much for each host. */
 #define SPREAD_MEDIUM_S 0.03
 #define SPREAD_SLOW_S 0.1
@@ -36,11 +37,11 @@ struct host {
     struct history *history;
     struct feed feeds[HOST_TIERS];
     const void *snapshot, *previous; /* the previous one is kept for those who still read it in this turn */
-    bool wanted, medium_wanted, slow_wanted;
+    bool wanted, medium_wanted, slow_wanted, processes_compared;
     int detail_wanted;
-    double share;                            /* of an interval: when in it this host is asked */
-    double wanted_at;                        /* wall time */
-    double medium_due, slow_due, second_due; /* monotonic; 0: nothing */
+    double share;     /* of an interval: when in it this host is asked */
+    double wanted_at; /* wall time */
+    double medium_due, slow_due, second_due, processes_due; /* monotonic; 0: nothing */
     ev_timer later;
     char differs[120]; /* how its release differs from the others', or "" */
     UT_hash_handle hh;
@@ -185,7 +186,8 @@ static double sooner(double a, double b)
 static void start_later(struct host *host)
 {
     struct ev_loop *ev = loop_ev(host->fleet->loop);
-    double due = sooner(sooner(host->medium_due, host->slow_due), host->second_due);
+    double due =
+        sooner(sooner(host->medium_due, host->slow_due), sooner(host->second_due, host->processes_due));
     ev_timer_stop(ev, &host->later);
     if (due <= 0)
         return;
@@ -217,6 +219,8 @@ static void on_later(struct ev_loop *ev, ev_timer *timer, int events)
     (void)ev, (void)events;
     if (take_due(&host->second_due, now) && host->wanted)
         feed_refresh(&host->feeds[HOST_FAST]);
+    if (take_due(&host->processes_due, now) && host->wanted)
+        feed_refresh(&host->feeds[HOST_MEDIUM]);
     if (take_due(&host->medium_due, now))
         want_tier(host, HOST_MEDIUM, &host->medium_wanted);
     if (take_due(&host->slow_due, now))
@@ -233,6 +237,15 @@ static void start_slower_tiers(struct host *host, bool rates_known)
         host->medium_due = now + 0.001 + hosts * SPREAD_MEDIUM_S * host->share;
     if (!host->slow_wanted && host->slow_due <= 0)
         host->slow_due = now + 0.002 + hosts * SPREAD_SLOW_S * host->share;
+    start_later(host);
+}
+
+static void compare_processes_soon(struct host *host)
+{
+    if (host->processes_compared)
+        return;
+    host->processes_compared = true;
+    host->processes_due = clock_monotonic() + SECOND_PROCESSES_S;
     start_later(host);
 }
 
@@ -270,6 +283,8 @@ static void on_answered(void *data, const struct host_answer *answer)
     const struct host_snapshot *snapshot = host->snapshot;
     if (answer->tier == HOST_FAST)
         start_slower_tiers(host, !isnan(snapshot->cpu_percent));
+    else if (answer->tier == HOST_MEDIUM)
+        compare_processes_soon(host);
     else if (answer->tier == HOST_SLOW)
         compare_releases(host);
 }
@@ -465,7 +480,8 @@ static void host_want(struct host *host, bool wanted)
     if (host->slow_wanted)
         feed_want(&host->feeds[HOST_SLOW], false);
     host->medium_wanted = host->slow_wanted = false;
-    host->medium_due = host->slow_due = host->second_due = 0;
+    host->medium_due = host->slow_due = host->second_due = host->processes_due = 0;
+    host->processes_compared = false;
     start_later(host);
 }
 

@@ -22,8 +22,8 @@
 #define JOURNAL_MANY 5
 #define DAY_S 86400.0
 /* A process that is this busy, and was for so long. */
-#define RUNAWAY_PERCENT 90
-#define RUNAWAY_S 60.0
+#define RUNAWAY_PERCENT 80
+#define RUNAWAY_S 30.0
 /* Where the limit of an accept queue is unknown (busybox), this many who wait are too many. */
 #define WAITING_MANY 64
 
@@ -357,7 +357,7 @@ static void judge_processes(struct judgement *j)
             continue;
         snprintf(subject, sizeof subject, "%d", p->pid);
         told++;
-        add(j, SEVERITY_WARNING, 'U', "runaway", subject, "%s (%d) uses a whole core, %s of CPU so far",
+        add(j, SEVERITY_WARNING, 'U', "runaway", subject, "%s (%d) keeps a core busy, %s of CPU so far",
             p->command, p->pid, format_s(age, sizeof age, p->cpu_s));
     }
 }

@@ -36,6 +36,9 @@ static bool blank(char c)
 bool span_word(struct span *rest, struct span *word)
 {
     size_t from = 0;
+    *word = *rest;
+    if (!rest->length) /* `at` may be NULL */
+        return false;
     while (from < rest->length && blank(rest->at[from]))
         from++;
     size_t to = from;

@@ -109,6 +109,7 @@ static void parse_units(struct host_snapshot *now, struct host_part *part, struc
     if (!span_line(&body, &line) || !span_skip(&line, "ok"))
         return;
     now->failed_units = 0;
+    now->failed = NULL, now->failed_count = 0;
     if (span_word(&line, &word))
         span_integer(word, 100000, &now->failed_units);
     struct host_unit *units = NULL;

@@ -450,7 +450,8 @@ void host_record_series(const struct host_record *record, float *values)
 
 char *host_record_detail_request(const void *context, const struct host_record *record)
 {
-    char *request = talloc_strdup(context, record->updates_key[0] ? record->updates_key : "-");
+    const char *key = record->updates_key[0] ? record->updates_key : record->now.detail_at > 0 ? "?" : "-";
+    char *request = talloc_strdup(context, key);
     for (size_t i = 0; request && i < record->now.process_count; i++)
         request = talloc_asprintf_append(request, " %d", record->now.process[i].pid);
     if (!request)
