@@ -276,8 +276,8 @@ static bool find_range(const char *text, struct range *range)
         return false;
     range->letters = isalpha((unsigned char)*from) && isalpha((unsigned char)*to) && !from[1] && !to[1];
     if (range->letters) {
-        range->from = *from;
-        range->to = *to;
+        range->from = (unsigned char)*from;
+        range->to = (unsigned char)*to;
         return true;
     }
     if (!*to || strspn(from, "0123456789") != strlen(from) || strspn(to, "0123456789") != strlen(to) ||

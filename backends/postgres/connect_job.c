@@ -23,6 +23,7 @@ struct connect_job {
     /* Through an SSH host; loop's thread only. */
     struct pg_route *route;
     struct pg_route_request *request; /* while the DSN is being rewritten */
+    bool asked_again;
     char *routed_dsn, *place;
     double begun_at;
     PGconn *conn;
@@ -190,7 +191,8 @@ static void hand_over(void *data)
         snprintf(where, sizeof where, "%s", job->label);
         job->error = *pg_route_error(job->route, job->begun_at);
         snprintf(job->error.where, sizeof job->error.where, "%s", where);
-    } else if (routed && pg_route_refused(job->route, error)) {
+    } else if (routed && pg_route_refused(job->route, error) && !job->asked_again) {
+        job->asked_again = true;
         error_clear(&job->error);
         ask_route(job);
         return;

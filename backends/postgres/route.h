@@ -41,7 +41,7 @@ char *pg_route_dsn(const void *context, struct pg_route *route, const char *dsn,
 /* Why a connection that was begun at `since` (clock_monotonic) failed, where SSH or the far end of a tunnel
  * is to blame: libpq sees only that it was closed. NULL: neither is. */
 const struct error *pg_route_error(const struct pg_route *route, double since);
-/* A connection was refused. True when it is worth asking once more: the server demands TLS. */
+/* A connection was refused. True when the server demands TLS, which is remembered: worth asking once more. */
 bool pg_route_refused(struct pg_route *route, const struct error *error);
 
 #endif

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,9 +180,33 @@ void tunnel_end_close(struct tunnel_end *end)
 
 /* ---- whose connection it is ---- */
 
+struct socket_line {
+    unsigned long from, from_port, to, to_port, uid;
+};
+
+/* "0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000 1000 ...": addresses as they lie
+ * in memory, the user behind the timers. */
+static bool read_line(const char *line, struct socket_line *read)
+{
+    char *at = strchr(line, ':');
+    if (!at)
+        return false;
+    read->from = strtoul(at + 1, &at, 16);
+    read->from_port = *at == ':' ? strtoul(at + 1, &at, 16) : 0;
+    read->to = strtoul(at, &at, 16);
+    read->to_port = *at == ':' ? strtoul(at + 1, &at, 16) : 0;
+    for (int word = 0; word < 4; word++) {
+        at += strspn(at, " ");
+        at += strcspn(at, " ");
+    }
+    char *end;
+    read->uid = strtoul(at, &end, 10);
+    return end != at;
+}
+
 bool tunnel_end_is_foreign(int fd)
 {
-    struct sockaddr_in local, remote;
+    struct sockaddr_in local = {0}, remote = {0};
     socklen_t length = sizeof local;
     if (getsockname(fd, (struct sockaddr *)&local, &length) != 0)
         return false;
@@ -192,18 +215,14 @@ bool tunnel_end_is_foreign(int fd)
         return false;
     FILE *table = fopen("/proc/net/tcp", "re");
     char line[256];
+    struct socket_line found;
     bool foreign = false;
-    /* sl local_address rem_address st tx:rx tr:when retrnsmt uid: the other end's line is this one's turned
-     * round. */
-    while (table && fgets(line, sizeof line, table)) {
-        uint32_t from, to;
-        unsigned from_port, to_port, uid;
-        if (sscanf(line, " %*d: %" SCNx32 ":%x %" SCNx32 ":%x %*x %*x:%*x %*x:%*x %*x %u", &from, &from_port,
-                   &to, &to_port, &uid) == 5 &&
-            from == remote.sin_addr.s_addr && to == local.sin_addr.s_addr &&
-            from_port == ntohs(remote.sin_port) && to_port == ntohs(local.sin_port))
-            foreign = uid != geteuid() && uid != 0;
-    }
+    /* The other end's line is this one's turned round. */
+    while (table && fgets(line, sizeof line, table))
+        if (read_line(line, &found) && found.from == remote.sin_addr.s_addr &&
+            found.to == local.sin_addr.s_addr && found.from_port == ntohs(remote.sin_port) &&
+            found.to_port == ntohs(local.sin_port))
+            foreign = found.uid != geteuid() && found.uid != 0;
     if (table)
         fclose(table);
     return foreign;

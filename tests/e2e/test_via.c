@@ -271,6 +271,22 @@ static void a_server_that_is_no_postgres(void **state)
     expect(g, 1, "through bastion");
 }
 
+static void a_host_of_the_file_by_the_systems_ssh(void **state)
+{
+    struct ground *g = *state;
+    stage_session(g->stage, "by ssh itself");
+    write_environment(g, "gate", "127.0.0.1", cluster_port(g->stage->cluster), "");
+    char *transport = strstr(g->text, "libssh2");
+    assert_non_null(transport);
+    memcpy(transport, "system ", 7);
+    strncat(g->text, "hosts: {gate: {ssh: bastion}}\n", sizeof g->text - strlen(g->text) - 1);
+    stage_config(g->stage, "school.yaml", g->text);
+    expect(g, 0, "by ssh itself");
+    sshd_halt(g->bastion);
+    expect(g, 1, "school: gate");
+    sshd_again(g->bastion);
+}
+
 /* ---- a server that demands TLS ---- */
 
 static void tls_goes_by_a_loopback_port(void **state)
@@ -316,6 +332,7 @@ int main(void)
         cmocka_unit_test_teardown(an_unknown_host_key_is_told_in_the_panel, calm),
         cmocka_unit_test_teardown(a_bastion_that_dies_comes_back, calm),
         cmocka_unit_test_teardown(a_server_that_is_no_postgres, calm),
+        cmocka_unit_test_teardown(a_host_of_the_file_by_the_systems_ssh, calm),
     };
     const struct CMUnitTest tls[] = {
         cmocka_unit_test_teardown(tls_goes_by_a_loopback_port, calm),
