@@ -4,7 +4,7 @@
  * ControlMaster for what libssh2 cannot do. libssh2 handles and children's pipes never leave this folder.
  *
  * What ~/.ssh/config says is asked of `ssh -G DESTINATION` in a worker. Host keys are checked against the
- * known_hosts files that it names; no key is ever added here (known_hosts.h makes a change for that).
+ * known_hosts files that it names; no key is ever added here (host_key.h makes a change for that).
  */
 #ifndef BACKENDS_SSH_SSH_H
 #define BACKENDS_SSH_SSH_H

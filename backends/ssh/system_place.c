@@ -73,10 +73,12 @@ static char *make_config(const void *context, const char *config)
                                          "ServerAliveCountMax %d\n",
                                          ALIVE_S, ALIVE_COUNT));
     char *own = config ? NULL : user_config(text);
-    const char *included[] = {config ? config : own, config ? NULL : "/etc/ssh/ssh_config"};
+    char *whole = config ? realpath(config, NULL) : NULL; /* what is included is not looked for here */
+    const char *included[] = {whole ? whole : config ? config : own, config ? NULL : "/etc/ssh/ssh_config"};
     for (size_t i = 0; i < 2; i++)
         if (included[i])
             text = checked(talloc_asprintf_append_buffer(text, "Include \"%s\"\n", included[i]));
+    free(whole);
     return checked(talloc_asprintf_append_buffer(text, "Match all\nConnectTimeout %d\n", CONNECT_S));
 }
 

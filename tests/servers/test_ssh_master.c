@@ -154,6 +154,26 @@ static void the_console_crashes(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* A configuration that is named from where we stand, as `ssh -F` would take it. */
+static void its_configuration_may_be_near(void **state)
+{
+    struct ssh_caller *c = *state;
+    char before[500];
+    sshd_start(c->site, "server", (struct sshd_options){0});
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(ssh_site_folder(c->site)), 0);
+    const char *config = strrchr(ssh_site_config(c->site), '/') + 1;
+    struct ssh_pool *pool = ssh_pool_new(
+        c->loop, &(struct ssh_pool_options){
+                     .environment = "test", .transport = SSH_TRANSPORT_SYSTEM, .config = config});
+    struct ssh_host *host = ssh_pool_host(pool, "server", "server");
+    ssh_host_want(host, true);
+    bool up = ssh_caller_await(c, host, CONNECTION_UP, 30);
+    assert_int_equal(chdir(before), 0);
+    assert_true(up);
+    ssh_pool_free(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +181,7 @@ int main(void)
         ssh_on(it_gets_none_of_our_files, system),
         ssh_on(it_crashes, system),
         ssh_on(the_console_crashes, system),
+        ssh_on(its_configuration_may_be_near, system),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
