@@ -10,9 +10,10 @@ extern const struct panel_ops panel_host;
 
 /* The panel's own state. */
 struct hosts_state {
-    struct host *focus;     /* what the panel of one host is about; NULL: none */
-    struct host_past *past; /* of the host in focus, for the charts */
-    struct probes *probes;  /* made when they are first looked at */
+    struct host *focus;              /* what the panel of one host is about; NULL: none */
+    struct host_past *past;          /* of the host in focus, for the charts */
+    struct probes *probes;           /* made when they are first looked at */
+    struct tenancy_domains *domains; /* being read for them */
     struct error none;
 };
 struct hosts_state *hosts_state(struct app *app);

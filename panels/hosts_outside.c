@@ -4,6 +4,7 @@
 #include <talloc.h>
 
 #include "backends/hosts/probe.h"
+#include "backends/tenancy/domains.h"
 #include "core/clock.h"
 #include "panels/hosts.h"
 
@@ -126,8 +127,41 @@ static struct probes *probes_of(struct app *app)
     return state->probes;
 }
 
+static void domains_read(void *data, const char *const *domains, size_t count, const struct error *error)
+{
+    struct app *app = data;
+    struct hosts_state *state = hosts_state(app);
+    if (error)
+        probes_no_domains(state->probes, error);
+    else
+        probes_set_domains(state->probes, domains, count);
+    TALLOC_FREE(state->domains);
+    changed(app);
+}
+
+/* The tenants' own domains, for URLs that name none; read when the view is opened. */
+static void read_domains(struct app *app)
+{
+    struct hosts_state *state = hosts_state(app);
+    struct error error;
+    if (state->domains || !probes_want_domains(state->probes))
+        return;
+    if (!app->server_count) {
+        error_set(&error, ERROR_CONFIG, app->environment->name, "the tenants' domains are not known",
+                  "Name domains in the environment's urls.",
+                  "no Postgres server is named that could be asked");
+        probes_no_domains(state->probes, &error);
+    } else {
+        state->domains =
+            tenancy_domains_read(state, app->loop, app->servers[0], PROBE_DOMAINS, domains_read, app);
+    }
+}
+
 static void want(struct app *app, bool wanted)
 {
+    probes_of(app);
+    if (wanted)
+        read_domains(app);
     feed_want(probes_feed(probes_of(app)), wanted);
 }
 

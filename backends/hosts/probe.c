@@ -35,6 +35,8 @@ struct probes {
     size_t count;
     size_t next, in_flight; /* of this round */
     uint64_t version;
+    bool waits; /* for the tenants' domains */
+    struct error no_domains;
 };
 
 /* ---- the list ---- */
@@ -121,10 +123,20 @@ static void judge(struct probe *probe)
         error_set(&probe->error, ERROR_SERVER, probe->url, "wrong answer",
                   "Look at the logs of the web server and of the application.", "status %d, not %d",
                   probe->status, probe->expect);
+    if (!probe->status) /* how long nothing took says nothing */
+        probe->first_byte_ms = probe->total_ms = NAN;
     if (probe->error.kind == ERROR_NONE)
         probe->failing_since = 0;
     else if (probe->failing_since <= 0)
         probe->failing_since = clock_wall();
+}
+
+static void round_over(struct probes *probes)
+{
+    if (probes->no_domains.kind != ERROR_NONE)
+        feed_failed(&probes->feed, &probes->no_domains);
+    else
+        feed_answered(&probes->feed);
 }
 
 static void answered(struct asked *asked)
@@ -136,7 +148,7 @@ static void answered(struct asked *asked)
     probes->version++;
     ask_more(probes);
     if (probes->next >= probes->count && !probes->in_flight)
-        feed_answered(&probes->feed);
+        round_over(probes);
     if (probes->changed)
         probes->changed(probes->data);
 }
@@ -217,10 +229,14 @@ static void ask_more(struct probes *probes)
 static void ask(struct feed *feed, void *data)
 {
     struct probes *probes = data;
+    /* Answered when they are known. */
+    if (probes->waits)
+        return;
     if (!probes->count) {
-        feed_answered(feed);
+        round_over(probes);
         return;
     }
+    (void)feed;
     /* What is still in flight of the last round is over before the next. */
     if (probes->in_flight)
         return;
@@ -248,6 +264,7 @@ struct probes *probes_new(struct loop *loop, const struct environment *environme
     probes->data = data;
     feed_init(&probes->feed, loop, "urls", INTERVAL_S, DEADLINE_S * 3, ask, feed_changed, probes);
     make_list(probes, NULL, 0);
+    probes->waits = probes_want_domains(probes);
     return probes;
 }
 
@@ -263,12 +280,27 @@ void probes_free(struct probes *probes)
     talloc_free(probes);
 }
 
+/* The list is known now: what was asked before is asked at last, or a round begins anew. */
+static void begin(struct probes *probes)
+{
+    probes->waits = false;
+    if (probes->feed.in_flight)
+        ask(&probes->feed, probes);
+    else
+        feed_refresh(&probes->feed);
+}
+
 void probes_set_domains(struct probes *probes, const char *const *domains, size_t count)
 {
     make_list(probes, domains, count);
-    if (probes->feed.in_flight)
-        feed_answered(&probes->feed);
-    feed_refresh(&probes->feed);
+    error_clear(&probes->no_domains);
+    begin(probes);
+}
+
+void probes_no_domains(struct probes *probes, const struct error *error)
+{
+    probes->no_domains = *error;
+    begin(probes);
 }
 
 struct feed *probes_feed(struct probes *probes)

@@ -41,6 +41,8 @@ uint64_t probes_version(const struct probes *probes);
  * asked. The list is copied. */
 enum { PROBE_DOMAINS = 50 };
 void probes_set_domains(struct probes *probes, const char *const *domains, size_t count);
+/* They cannot be had: only URLs that need none are asked, and the feed says why. */
+void probes_no_domains(struct probes *probes, const struct error *error);
 /* Whether such a URL waits for them. */
 bool probes_want_domains(const struct probes *probes);
 
