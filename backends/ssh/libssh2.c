@@ -15,12 +15,12 @@
 
 /* ---- failures ---- */
 
-static void release(struct lib_session *session)
+void session_release(struct lib_session *session)
 {
     if (--session->depth > 0 || !session->closed)
         return;
     auth_cancel(session);
-    channels_free(session);
+    lib_channels_free(session);
     /* With the wire closed nothing of this waits for the other side. A handshake that is cut off lets go of
      * its keys only when it is told so. */
     if (session->shaking)
@@ -37,11 +37,13 @@ void session_fail(struct lib_session *session, const struct ssh_failure *failure
     if (session->closed)
         return;
     session->depth++;
-    if (session->phase == LIB_UP)
+    if (session->main)
+        side_fail(session, &failure->error);
+    else if (session->phase == LIB_UP)
         ssh_report_lost(session->host, &failure->error);
     else
         ssh_report_failed(session->host, failure);
-    release(session);
+    session_release(session);
 }
 
 void session_fail_with(struct lib_session *session, enum error_kind kind, const char *what, const char *todo,
@@ -270,7 +272,10 @@ void session_authenticated(struct lib_session *session)
     session->phase = LIB_UP;
     session_set_deadline(session, LOOK_S);
     auth_cancel(session);
-    ssh_report_up(session->host, (clock_monotonic() - session->began) * 1000);
+    if (session->main)
+        session_wake(session);
+    else
+        ssh_report_up(session->host, (clock_monotonic() - session->began) * 1000);
 }
 
 /* ---- turns and deadlines ---- */
@@ -291,12 +296,12 @@ void session_step(struct lib_session *session)
     if (!session->closed && session->phase == LIB_AUTH)
         auth_step(session);
     if (!session->closed && session->phase == LIB_UP)
-        channels_step(session);
+        lib_channels_step(session);
     if (!session->closed && w->broken && session->ssh)
         session_fail_code(session, session->phase == LIB_UP ? NULL : "cannot connect", 0);
     if (!session->closed && w->budget == 0)
         session_wake(session);
-    release(session);
+    session_release(session);
 }
 
 /* The program may have stood still, for a shell or suspended: what has come meanwhile is not late. */
@@ -310,17 +315,19 @@ static void look_alive(struct lib_session *session)
     w->dry = false;
     session_step(session);
     double now = clock_monotonic();
+    if (!session->closed && session->main)
+        side_check_use(session);
     if (session->closed || now - w->heard < quiet) {
         session->probed = 0;
     } else if (session->probed == 0) {
         session->probed = now;
-        channels_probe(session);
+        lib_channels_probe(session);
     } else if (now - session->probed > quiet) {
         session_fail_with(session, ERROR_TIMEOUT, "the connection was given up",
                           "The host or the line may hang; it is tried again by itself.",
                           "no answer for %.0f s", now - w->heard);
     }
-    release(session);
+    session_release(session);
 }
 
 static void on_deadline(struct ev_loop *ev, ev_timer *timer, int events)
@@ -363,7 +370,7 @@ void session_set_deadline(struct lib_session *session, double seconds)
 
 /* ---- the transport ---- */
 
-static void *open_session(struct ssh_host *host)
+struct lib_session *session_new(struct ssh_host *host)
 {
     struct lib_session *session = talloc_zero(NULL, struct lib_session);
     if (!session)
@@ -373,14 +380,13 @@ static void *open_session(struct ssh_host *host)
     ev_init(&session->deadline, on_deadline);
     session->deadline.data = session;
     wire_init(session);
-    dial_start(session);
     return session;
 }
 
-static void close_session(void *data)
+void session_close(struct lib_session *session)
 {
-    struct lib_session *session = data;
     session->depth++;
+    sides_close(session);
     if (session->phase == LIB_UP && !session->wire.broken && !session->wire.ended)
         libssh2_session_disconnect(session->ssh, "closed by the user");
     session->closed = true;
@@ -388,7 +394,19 @@ static void close_session(void *data)
     lib_turns_remove(session->turns, session);
     dial_cancel(session);
     wire_close(session);
-    release(session);
+    session_release(session);
+}
+
+static void *open_session(struct ssh_host *host)
+{
+    struct lib_session *session = session_new(host);
+    dial_start(session);
+    return session;
+}
+
+static void close_session(void *data)
+{
+    session_close(data);
 }
 
 const struct ssh_transport_ops ssh_transport_libssh2 = {

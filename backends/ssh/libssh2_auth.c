@@ -213,7 +213,7 @@ static void step_asking(struct lib_auth *auth, const char *method, int (*try)(st
         auth->stage = next;
         return;
     }
-    if (!session->host->pool->options.ask) {
+    if (!session->host->pool->options.ask || session->main) {
         auth_note(auth, &auth->skipped, "%s: nobody is there to be asked", method);
         auth->stage = next;
         return;

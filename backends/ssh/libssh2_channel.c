@@ -55,6 +55,15 @@ static void refuse(struct lib_channel *c, enum error_kind kind, const char *what
     report(c, &end);
 }
 
+static void describe_target(const struct lib_channel *c, char *what, size_t size)
+{
+    const char *target = ssh_channel_target(c->channel);
+    if (ssh_channel_kind(c->channel) == SSH_CHANNEL_TCP)
+        snprintf(what, size, "cannot reach %s port %d from there", target, ssh_channel_port(c->channel));
+    else
+        snprintf(what, size, "cannot reach %s there", target);
+}
+
 static void refuse_open(struct lib_channel *c)
 {
     char *text = NULL;
@@ -155,9 +164,11 @@ static void give_up_waiting(struct lib_channel *c)
 {
     if (!c->channel || clock_monotonic() - c->asked < OPEN_S)
         return;
+    bool exec = ssh_channel_kind(c->channel) == SSH_CHANNEL_EXEC;
     char what[192];
-    snprintf(what, sizeof what, "cannot reach %s from there", ssh_channel_target(c->channel));
-    refuse(c, ERROR_TIMEOUT, what, "Is it up, and does a firewall let that host through?", "no answer");
+    describe_target(c, what, sizeof what);
+    refuse(c, ERROR_TIMEOUT, exec ? "cannot open another session on this connection" : what,
+           exec ? NULL : "Is it up, and does a firewall let that host through?", "no answer");
 }
 
 static void step_opening(struct lib_session *session)
@@ -319,7 +330,7 @@ static void step_probe(struct lib_session *session)
         libssh2_channel_free(handle);
 }
 
-void channels_probe(struct lib_session *session)
+void lib_channels_probe(struct lib_session *session)
 {
     if (!session->opening && !session->probing) {
         session->probing = true;
@@ -330,32 +341,76 @@ void channels_probe(struct lib_session *session)
     }
 }
 
-void channels_step(struct lib_session *session)
+/* A side session takes the first one that waits at the main one. */
+static void take_waiting(struct lib_session *side)
+{
+    struct lib_channel **at = &side->main->channels, **end = &side->channels;
+    while (*at && (*at)->phase != CHANNEL_QUEUED)
+        at = &(*at)->next;
+    while (*end)
+        end = &(*end)->next;
+    struct lib_channel *c = *at;
+    if (!c)
+        return;
+    *at = c->next;
+    c->next = NULL;
+    c->session = side;
+    *end = c;
+}
+
+void lib_channels_step(struct lib_session *session)
 {
     struct wire *w = &session->wire;
     if (session->probing)
         step_probe(session);
+    if (session->main && !session->opening && !session->probing)
+        take_waiting(session);
     for (struct lib_channel *c = session->channels; c && !session->closed; c = c->next)
         step_channel(c);
     if (session->closed)
         return;
-    bool freed_slot = !session->opening && !session->probing;
     sweep(session);
-    if (freed_slot)
-        for (struct lib_channel *c = session->channels; c; c = c->next)
-            if (c->phase == CHANNEL_QUEUED) {
-                session_wake(session);
-                break;
-            }
+    struct lib_session *queue = session->main ? session->main : session;
+    if (lib_channels_wait(queue)) {
+        if (!session->opening && !session->probing)
+            session_wake(session);
+        else
+            side_hurry(queue);
+    }
     /* Nobody reads, but something came: an end, or a question of the server. The answer to ours comes
      * behind it. */
     if (!session->channels && !session->probing && !w->dry && !w->ended && !w->broken)
-        channels_probe(session);
+        lib_channels_probe(session);
     if (w->ended && w->in.length == 0)
         session_fail_code(session, NULL, 0);
 }
 
-void channels_free(struct lib_session *session)
+bool lib_channels_wait(const struct lib_session *session)
+{
+    const struct lib_channel *c = session->channels;
+    while (c && c->phase != CHANNEL_QUEUED)
+        c = c->next;
+    return c;
+}
+
+bool lib_channels_hopeless(const struct lib_session *session)
+{
+    const struct lib_channel *c = session->channels;
+    return c && !c->next && c == session->opening && !c->channel;
+}
+
+void lib_channels_end(struct lib_session *session, const struct error *error)
+{
+    while (session->channels) {
+        struct lib_channel *c = session->channels;
+        struct ssh_end end = {.ending = c->phase > CHANNEL_OPENING ? SSH_LOST : SSH_REFUSED, .error = *error};
+        session->channels = c->next;
+        report(c, &end);
+        talloc_free(c);
+    }
+}
+
+void lib_channels_free(struct lib_session *session)
 {
     while (session->channels) {
         struct lib_channel *c = session->channels;

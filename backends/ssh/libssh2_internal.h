@@ -63,7 +63,12 @@ struct lib_session {
     double began;                /* the handshake; clock_monotonic */
     bool shaking;                /* libssh2_session_handshake has more to do */
     char *farewell;              /* what the server said when it disconnected */
-    int depth;                   /* calls that use it */
+    struct lib_session *main;    /* whose side session it is; NULL: it is the main one */
+    struct lib_session *sides, *next_side;
+    ev_timer hurry;     /* while channels wait for an opening that hangs */
+    double side_failed; /* when the last side session did */
+    double unused;      /* since when a side session has no channels; 0: it has */
+    int depth;          /* calls that use it */
     bool closed;
 };
 
@@ -81,6 +86,10 @@ void session_fail_with(struct lib_session *session, enum error_kind kind, const 
 /* A call of libssh2 failed while the session was in this phase: the wire's error when it broke, else what
  * the library says. */
 void session_fail_code(struct lib_session *session, const char *what, int code);
+struct lib_session *session_new(struct ssh_host *host);
+void session_close(struct lib_session *session);
+/* The end of a use that began with depth++: frees it when it was closed meanwhile. */
+void session_release(struct lib_session *session);
 void session_connected(struct lib_session *session);
 void session_authenticated(struct lib_session *session);
 
@@ -112,9 +121,23 @@ void auth_late(struct lib_session *session);
 void *lib_channel_open(void *session, struct ssh_channel *channel);
 void lib_channel_changed(void *channel);
 void lib_channel_close(void *channel);
-void channels_step(struct lib_session *session);
+void lib_channels_step(struct lib_session *session);
 /* Asks the server for something that it must answer. */
-void channels_probe(struct lib_session *session);
-void channels_free(struct lib_session *session);
+void lib_channels_probe(struct lib_session *session);
+void lib_channels_free(struct lib_session *session);
+/* Some are to be opened and cannot be yet. */
+bool lib_channels_wait(const struct lib_session *session);
+/* Nothing is left but an opening that nobody waits for any more. */
+bool lib_channels_hopeless(const struct lib_session *session);
+/* Reports all of them lost, or refused when they were never open. */
+void lib_channels_end(struct lib_session *session, const struct error *error);
+
+/* ---- libssh2_side.c ---- */
+/* A channel waits for an opening that may hang: soon another session helps. */
+void side_hurry(struct lib_session *session);
+void side_fail(struct lib_session *side, const struct error *error);
+/* From time to time: closes one that nobody uses. */
+void side_check_use(struct lib_session *side);
+void sides_close(struct lib_session *session);
 
 #endif
