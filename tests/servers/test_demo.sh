@@ -90,7 +90,7 @@ no_process()
 
 on()  # host command...: there, with what demo/up wrote and nothing else
 {
-    timeout 10 ssh -F "$DEMO_DIR/ssh/config" -o BatchMode=yes "$@" 2>&1 </dev/null
+    timeout 20 ssh -F "$DEMO_DIR/ssh/config" -o BatchMode=yes "$@" 2>&1 </dev/null
 }
 
 waits_ms()  # school: how long the application lets it wait
@@ -202,6 +202,9 @@ fi
 check "a school gets its students" holds '(($(waits_ms oak-park-academy) >= 0))'
 check "requests are on record with school and times" eventually on web1 \
     grep -qE "riverside-college.school.example [0-9.]+ [0-9.]+\$" "$(sed -n 's/.*access: {path: \([^,]*\),.*/\1/p' "$file")"
+gunicorn=$(on web2 cat "$([[ -z $plain ]] || echo /proc/self/cwd)/run/gunicorn/gunicorn.pid")
+check "a service that was killed comes back" holds 'on web2 "$([[ -n $plain || $EUID != 0 ]] || echo sudo -n) kill -9 $gunicorn" &&
+    eventually holds "[[ \$(on web2 cat $([[ -z $plain ]] || echo /proc/self/cwd)/run/gunicorn/gunicorn.pid) != $gunicorn ]]"'
 check "jobs are done on worker1" eventually on worker1 \
     grep -q "school.jobs.send_mail.*succeeded in" "$(sed -n 's/.*celery: {path: \([^,]*\),.*/\1/p' "$file")"
 status=$(sed -n 's/^  nginx_status: //p' "$file")
