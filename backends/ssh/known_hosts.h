@@ -20,8 +20,9 @@ void known_hosts_store_release(struct known_hosts_store *store);
 
 /* What the files say of one host. Immutable; a talloc object. */
 struct known_hosts;
-/* Looks the host of the settings up (HostKeyAlias, or the name with its port: a line without a port does not
- * count for another port than 22). Never NULL. Blocks: for a worker. */
+/* Looks the host of the settings up: HostKeyAlias, or the name with its port. As for ssh, a line without a
+ * port counts for another port than 22 only where nothing is on file with that port, and only when its key is
+ * the very one that is shown: another key there says nothing. Never NULL. Blocks: for a worker. */
 struct known_hosts *known_hosts_load(const void *context, struct known_hosts_store *store,
                                      const struct ssh_settings *settings);
 

@@ -290,6 +290,24 @@ static void files_are_read_anew_when_they_change(void **state)
     known_hosts_store_release(store);
 }
 
+/* As ssh does it: the key counts, another key there is no change, and what stands with the port comes first.
+ */
+static void a_line_without_a_port_may_only_agree(void **state)
+{
+    struct stage *stage = *state;
+    struct known_hosts_store *store = known_hosts_store_new();
+    struct ssh_settings *settings = settings_for(stage, "web1", 2222);
+    run("printf 'web1 %%s\\n@revoked web1 %%s\\n' '%s' '%s' >%s/known", stage->ed.text, stage->rsa.text,
+        stage->folder);
+    assert_int_equal(ask(store, settings, stage->ed), KNOWN_OK);
+    assert_int_equal(ask(store, settings, stage->other), KNOWN_UNKNOWN);
+    assert_int_equal(ask(store, settings, stage->rsa), KNOWN_REVOKED);
+    run("printf '[web1]:2222 %%s\\n' '%s' >>%s/known", stage->other.text, stage->folder);
+    assert_int_equal(ask(store, settings, stage->other), KNOWN_OK);
+    assert_int_equal(ask(store, settings, stage->ed), KNOWN_CHANGED);
+    known_hosts_store_release(store);
+}
+
 struct crowd {
     struct known_hosts_store *store;
     struct ssh_settings *settings;
@@ -347,6 +365,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(fingerprints_are_those_of_ssh_keygen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(types_on_file_are_preferred, set_up, tear_down),
         cmocka_unit_test_setup_teardown(files_are_read_anew_when_they_change, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_line_without_a_port_may_only_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_of_thousands_serves_many_hosts, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
