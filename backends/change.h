@@ -77,6 +77,7 @@ struct change {
     /* Afterwards: writes what became of it ("behind 31 → 0 after 3 s") into buffer; returns true when there
      * is nothing more to watch. May be NULL. Called after each new snapshot. */
     bool (*watch)(struct change *change, char *buffer, size_t size);
+    bool withdrawable; /* freeing it withdraws what is in flight: nothing comes back to it */
     bool shows_output; /* what the steps print is what it is done for */
     /* A step is over: for telling how far it is and what it printed. May be NULL. */
     void (*step_over)(struct change *change, struct change_step *step, void *data);
@@ -112,5 +113,8 @@ void change_step_done(struct change *change, struct change_step *step, enum step
                       const struct error *error);
 /* Nothing more of it is sent; what is in flight is waited for. Does nothing when it is not being sent. */
 void change_stop(struct change *change);
+/* The same, and what is in flight counts as unknown from now on: `done` comes as soon as that is on record.
+ * Only for changes that are `withdrawable`. */
+void change_abandon(struct change *change);
 
 #endif

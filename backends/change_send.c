@@ -326,6 +326,21 @@ void change_step_done(struct change *change, struct change_step *step, enum step
     send_more(run);
 }
 
+void change_abandon(struct change *change)
+{
+    struct error error;
+    change_stop(change);
+    for (size_t i = 0; i < change->step_count; i++) {
+        struct change_step *step = &change->steps[i];
+        if (step->outcome != STEP_SENT)
+            continue;
+        error_set(&error, ERROR_CANCELLED, step->server ? step->server : change->server, change->title,
+                  "Look there before it is done again.",
+                  "it was given up while it ran: the outcome is unknown");
+        change_step_done(change, step, STEP_UNKNOWN, &error);
+    }
+}
+
 static void send_steps(struct change_run *run)
 {
     run->phase = PHASE_SENDING;

@@ -7,7 +7,7 @@
 #include "panels/console_internal.h"
 
 /* The deadlines of the audit log and of the statement together are shorter. */
-enum { CHANGE_PATIENCE_S = 15 };
+enum { CHANGE_PATIENCE_S = 15, RECORD_PATIENCE_S = 5 };
 
 struct dialog_layer {
     struct layer layer;
@@ -345,7 +345,11 @@ static bool nothing_is_sent(void *data)
 void change_finish_all(struct console *console)
 {
     change_interrupt(console);
-    batch_wait(console->app->loop, CHANGE_PATIENCE_S, nothing_is_sent, console);
+    bool finished = batch_wait(console->app->loop, CHANGE_PATIENCE_S, nothing_is_sent, console);
+    if (!finished && console->watch && !console->watch->sent && console->watch->change->withdrawable) {
+        change_abandon(console->watch->change);
+        batch_wait(console->app->loop, RECORD_PATIENCE_S, nothing_is_sent, console);
+    }
     if (console->watch && console->watch->sent)
         watch_end(console);
 }

@@ -1,5 +1,6 @@
 #include "panels/run_command.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct run {
     size_t count;
     struct change *change;
     bool finished;
+    int interrupted; /* times */
     char *report;
     struct error error;
 };
@@ -226,16 +228,44 @@ static void tell_undo(const struct run *run)
     talloc_free(back);
 }
 
+/* The first time no more is sent; the second time what runs is given up. */
+static void on_interrupt(struct ev_loop *ev, ev_signal *watcher, int events)
+{
+    struct run *run = watcher->data;
+    (void)ev;
+    (void)events;
+    if (run->interrupted++ == 0) {
+        fputs("signalbox: nothing more is sent; what runs is waited for, once more gives it up\n", stderr);
+        change_stop(run->change);
+    } else {
+        change_abandon(run->change);
+    }
+}
+
+static void watch_signals(struct run *run, ev_signal watchers[2])
+{
+    static const int numbers[2] = {SIGINT, SIGTERM};
+    for (int i = 0; i < 2; i++) {
+        ev_signal_init(&watchers[i], on_interrupt, numbers[i]);
+        watchers[i].data = run;
+        ev_signal_start(loop_ev(run->app->loop), &watchers[i]);
+    }
+}
+
 static int send_change(struct run *run)
 {
+    ev_signal watchers[2];
     struct app *app = run->app;
     struct change *change = run->change;
     change->step_over = step_over;
     change->step_over_data = run;
+    watch_signals(run, watchers);
     change_send(change, app->loop, app->access, app->audit, change_done, run);
     /* Each step has its deadline: this ends. */
     while (!run->finished)
         batch_wait(app->loop, 3600, is_finished, run);
+    for (int i = 0; i < 2; i++)
+        ev_signal_stop(loop_ev(app->loop), &watchers[i]);
     bool failed = run->error.kind != ERROR_NONE;
     if (failed && !any_outcome(change))
         batch_print_error(&run->error);

@@ -65,7 +65,7 @@ static void read_entry(struct reading *reading, const char *line, size_t length,
     char *end;
     bool file = *line == 'f';
     double kilobytes = strtod(line + file, &end);
-    if (!tab || end != tab || kilobytes < 0)
+    if (!tab || end != tab || !(kilobytes >= 0) || !isfinite(kilobytes))
         return;
     char *path = talloc_strndup(level, tab + 1, length - (size_t)(tab + 1 - line));
     if (strcmp(path, level->path) == 0 && !file) {
@@ -184,7 +184,7 @@ double disk_size_read(const char *text)
 {
     char *end;
     double number = strtod(text, &end);
-    if (end == text || number < 0)
+    if (end == text || !(number >= 0) || !isfinite(number))
         return NAN;
     while (*end == ' ')
         end++;
@@ -217,7 +217,7 @@ static void read_logs(struct savings *savings, const void *context, const char *
 {
     double kilobytes;
     unsigned long files;
-    if (sscanf(line, "%lf %lu", &kilobytes, &files) == 2 && files)
+    if (sscanf(line, "%lf %lu", &kilobytes, &files) == 2 && files && kilobytes > 0 && isfinite(kilobytes))
         add(savings, (struct disk_saving){
                          .kind = SAVING_ROTATED_LOGS,
                          .what = talloc_asprintf(context, "rotated logs older than %d days: %lu file%s",
@@ -248,7 +248,7 @@ static void read_journal(struct savings *savings, const void *context, const cha
 static void read_packages(struct savings *savings, const char *line)
 {
     double kilobytes = strtod(line, NULL);
-    if (kilobytes > 1024)
+    if (kilobytes > 1024 && isfinite(kilobytes))
         add(savings, (struct disk_saving){.kind = SAVING_PACKAGES,
                                           .what = "packages that apt has downloaded and installed",
                                           .where = "/var/cache/apt/archives",
@@ -290,7 +290,7 @@ static void read_deleted(struct savings *savings, const void *context, const cha
 {
     double bytes;
     int pid, at = 0;
-    if (sscanf(line, "%lf %d %n", &bytes, &pid, &at) != 2 || bytes < 1024 * 1024)
+    if (sscanf(line, "%lf %d %n", &bytes, &pid, &at) != 2 || !(bytes >= 1024 * 1024) || !isfinite(bytes))
         return;
     char *name = safe_line_new(context, line + at);
     add(savings,

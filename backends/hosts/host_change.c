@@ -341,6 +341,7 @@ struct change *host_change_begin(const struct host_place *place, size_t steps, s
     }
     struct change *change = change_new();
     change->hazard = HAZARD_CHANGE;
+    change->withdrawable = true;
     change->environment = talloc_strdup(change, place->environment);
     change->server = talloc_strdup(change, place->host);
     change->role = talloc_strdup(change, place->login);

@@ -89,6 +89,11 @@ static bool in_home(const struct sshd *web, const char *name)
     talloc_free(path);
     return there;
 }
+static bool ran_on_web1(void *data)
+{
+    return in_home(((struct scene *)data)->webs[0], "ran");
+}
+
 /* Until the host has answered what a dialog wants to know of it. */
 static void await_answer(struct scene *s)
 {
@@ -158,6 +163,27 @@ static void leaves_the_last_host_up(void **state)
     terminal_end(s->t);
 }
 
+/* Left in the middle of a command: what became of it is unknown, and on record as that. */
+static void is_left_while_it_runs(void **state)
+{
+    struct scene *s = *state;
+    await_answer(s);
+    terminal_keys(s->t, "/", "text:web1", "Enter", "F9");
+    stage_choose(s->t, "run a command on web1");
+    stage_dialog(s->t, "Command");
+    terminal_keys(s->t, "text:cd; touch ran; exec sleep 600", "Enter");
+    stage_dialog(s->t, "Type the name of the host");
+    terminal_keys(s->t, "Tab", "text:web1", "Enter");
+    terminal_wait(s->t, 10, "Run a command on web1: sent");
+    stage_until(10, ran_on_web1, s);
+    terminal_keys(s->t, ":", "text:q", "Enter");
+    terminal_expect_exit(s->t, 40, 0);
+    terminal_end(s->t);
+    char *line = talloc_asprintf(
+        s, "HOME=%s " SIGNALBOX_PROGRAM " audit -e school --json | grep -q '\"unknown\"'", s->home);
+    assert_int_equal(system(line), 0);
+}
+
 static pid_t start_victim(void)
 {
     pid_t pid = fork();
@@ -213,7 +239,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_scene, close_scene)
     const struct CMUnitTest tests[] = {
         TEST(runs_a_command), TEST(takes_a_runbook_back), TEST(leaves_the_last_host_up),
-        TEST(ends_a_process), TEST(measures_a_disk),
+        TEST(ends_a_process), TEST(measures_a_disk),      TEST(is_left_while_it_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,19 +72,31 @@ static char *read_text(struct stage *s, const char *path)
     return text;
 }
 
-/* Runs signalbox with this line of arguments, standard input closed. */
-static void signalbox(struct stage *s, const char *arguments)
+/* Runs signalbox with this line of arguments, standard input closed; `prefix` before the program. */
+static void signalbox_with(struct stage *s, const char *prefix, const char *arguments)
 {
     char *out = talloc_asprintf(s, "%s/out", s->home), *err = talloc_asprintf(s, "%s/err", s->home);
     char *line = talloc_asprintf(
         s,
         "HOME=%s XDG_CONFIG_HOME=%s/.config XDG_STATE_HOME=%s/.state SIGNALBOX_JOURNAL_SOCKET=/nonexistent/x "
-        "timeout 60 " SIGNALBOX_PROGRAM " %s </dev/null >%s 2>%s",
-        s->home, s->home, s->home, arguments, out, err);
+        "; export HOME XDG_CONFIG_HOME XDG_STATE_HOME SIGNALBOX_JOURNAL_SOCKET; exec </dev/null >%s 2>%s; "
+        "%s " SIGNALBOX_PROGRAM " %s",
+        s->home, s->home, s->home, out, err, prefix, arguments);
     int status = system(line);
     s->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
     s->out = read_text(s, out);
     s->err = read_text(s, err);
+}
+
+static void signalbox(struct stage *s, const char *arguments)
+{
+    signalbox_with(s, "timeout 60", arguments);
+}
+
+/* Without `timeout`, which would keep signals from it. */
+static void signalbox_direct(struct stage *s, const char *arguments)
+{
+    signalbox_with(s, "", arguments);
 }
 
 static void expect(struct stage *s, int status, const char *out, const char *err, const char *arguments)
@@ -122,8 +134,30 @@ static void runs_on_all(void **state)
     }
     expect(s, 0, "web2: ", NULL, "run -e school --hosts web2 --yes -- uptime");
     assert_null(strstr(s->out, "web1: "));
+    expect(s, 0, "web1: postgresql://a/b --yes", NULL,
+           "run -e school --hosts web1 --yes -- echo postgresql://a/b --yes");
     expect(s, 0, "\"after\"", NULL, "audit -e school --json");
     expect(s, 0, NULL, NULL, "audit verify -e school");
+}
+
+/* Interrupted, it sends no more; interrupted twice, what runs is unknown, and on record as that. */
+static void is_interrupted(void **state)
+{
+    struct stage *s = *state;
+    environment(s, false);
+    char *line =
+        talloc_asprintf(s,
+                        "run -e school --hosts web --yes -- 'cd; touch began; sleep 600' & pid=$!; n=0; "
+                        "while [ ! -e %s/began ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done; "
+                        "kill -INT $pid; sleep 0.3; kill -INT $pid; wait $pid",
+                        sshd_home(s->webs[0]));
+    signalbox_direct(s, line);
+    assert_int_equal(s->status, 1);
+    assert_non_null(strstr(s->err, "nothing more is sent"));
+    assert_non_null(strstr(s->err, "web2: not sent"));
+    expect(s, 0, "\"unknown\"", NULL, "audit -e school --json");
+    expect(s, 0, NULL, NULL, "audit verify -e school");
+    assert_false(in_home(s->webs[1], "began"));
 }
 
 static void stops_at_the_second(void **state)
@@ -221,8 +255,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_stage, close_stage)
     const struct CMUnitTest tests[] = {
-        TEST(runs_on_all), TEST(stops_at_the_second),   TEST(output_is_safe), TEST(dry_run_sends_nothing),
-        TEST(refuses),     TEST(leaves_a_healthy_host), TEST(runbook),        TEST(dead_host),
+        TEST(runs_on_all),
+        TEST(is_interrupted),
+        TEST(stops_at_the_second),
+        TEST(output_is_safe),
+        TEST(dry_run_sends_nothing),
+        TEST(refuses),
+        TEST(leaves_a_healthy_host),
+        TEST(runbook),
+        TEST(dead_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

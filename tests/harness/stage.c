@@ -192,6 +192,9 @@ static bool takes_keys(struct terminal *t, void *text)
 void stage_dialog(struct terminal *t, const char *text)
 {
     terminal_wait_until(t, 10, takes_keys, (void *)text, text);
+    /* A dialog that comes in place of another may be half drawn, with the border of the one before. */
+    terminal_await_quiet(t, 0.1, 2);
+    terminal_wait_until(t, 10, takes_keys, (void *)text, text);
 }
 
 static bool is_chosen(struct terminal *t, void *choice)

@@ -480,6 +480,44 @@ static void test_rolling_stopped_by_the_user(void **state)
     assert_non_null(strstr(f->report, "ran on 1 of 3, 2 were not sent"));
 }
 
+/* What never answers is given up: unknown, and on record as that. */
+static void never_answers(struct change *change, struct change_step *step)
+{
+    struct fixture *f = change->data;
+    (void)step;
+    f->sent++;
+}
+
+static void on_give_up(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    struct fixture *f = timer->data;
+    (void)ev, (void)events;
+    if (f->sent == 2)
+        change_abandon(f->change);
+    else
+        ev_timer_start(ev, timer);
+}
+
+static void test_abandoned(void **state)
+{
+    struct fixture *f = *state;
+    ev_timer timer;
+    f->change = make_rolling(f, 2, three_hosts);
+    for (size_t i = 0; i < 3; i++)
+        f->change->steps[i].send = never_answers;
+    ev_timer_init(&timer, on_give_up, 0.01, 0);
+    timer.data = f;
+    ev_timer_start(loop_ev(f->loop), &timer);
+    send_and_wait(f);
+    assert_int_equal(f->sent, 2);
+    assert_int_equal(count_records(f, "after", "unknown"), 2);
+    assert_int_equal(count_records(f, "after", "skipped"), 1);
+    assert_int_equal(f->error.kind, ERROR_CANCELLED);
+    /* An answer that comes later changes nothing. */
+    change_step_done(f->change, &f->change->steps[0], STEP_DONE, NULL);
+    assert_int_equal(f->change->steps[0].outcome, STEP_UNKNOWN);
+}
+
 static void test_rolling_preview(void **state)
 {
     struct fixture *f = *state;
@@ -511,6 +549,7 @@ int main(void)
         TEST(test_rolling_order_of_a_server),
         TEST(test_rolling_without_stop),
         TEST(test_rolling_stopped_by_the_user),
+        TEST(test_abandoned),
         TEST(test_rolling_preview),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
