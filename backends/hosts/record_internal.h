@@ -12,7 +12,7 @@ enum {
     HOST_MAX_INTERFACES = 64,
     HOST_MAX_MOUNTS = 64,
     HOST_MAX_PROCESSES = 40, /* kept of those that weigh */
-    HOST_MAX_COUNTED = 1024, /* processes whose counters are remembered for the next sample */
+    HOST_MAX_COUNTED = 512,  /* processes whose counters are remembered for the next sample */
     HOST_MAX_LISTENERS = 64,
     HOST_MAX_CONTAINERS = 64,
     HOST_MAX_SERVICES = 24,
