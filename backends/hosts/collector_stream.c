@@ -78,7 +78,7 @@ static void tell_ready(struct collector_stream *stream, struct span line)
     char user[64];
     struct span word;
     span_skip(&line, "ready ");
-    if (!span_word(&line, &word) || !span_word(&line, &word) || !stream->ready)
+    if (!span_word_after(&line, 1, &word) || !stream->ready)
         return;
     /* It will stand in lines that people copy into sudoers. */
     size_t length = 0;

@@ -209,7 +209,7 @@ static void judge_mount(struct judgement *j, const struct host_mount *mount, int
         return;
     bool grows = isfinite(mount->full_in_s);
     add(j, worse_of(full, soon), 'E', "disk", mount->mount, "disk %s is %s full%s%s", mount->mount,
-        format_percent(percent, sizeof percent, round(mount->used_percent)), grows ? ", full " : "",
+        format_percent(percent, sizeof percent, round((double)mount->used_percent)), grows ? ", full " : "",
         grows ? about(time, sizeof time, mount->full_in_s) : "");
 }
 
@@ -226,7 +226,7 @@ static void judge_disks(struct judgement *j)
     if (s->worst_inodes)
         add(j, host_severity(MEASURE_INODES, s->worst_inodes->inode_percent), 'E', "inodes",
             s->worst_inodes->mount, "inodes of %s are %s used", s->worst_inodes->mount,
-            format_percent(percent, sizeof percent, round(s->worst_inodes->inode_percent)));
+            format_percent(percent, sizeof percent, round((double)s->worst_inodes->inode_percent)));
 }
 
 static void judge_certificates(struct judgement *j)

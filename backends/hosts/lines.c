@@ -50,6 +50,14 @@ bool span_word(struct span *rest, struct span *word)
     return word->length > 0;
 }
 
+bool span_word_after(struct span *rest, int skip, struct span *word)
+{
+    for (; skip > 0; skip--)
+        if (!span_word(rest, word))
+            return false;
+    return span_word(rest, word);
+}
+
 struct span span_until(struct span *rest, char separator)
 {
     if (!rest->length)

@@ -19,6 +19,8 @@ struct span span_of(const char *text);
 bool span_line(struct span *rest, struct span *line);
 /* Takes the next word (between blanks) off `rest`; false when there is none. */
 bool span_word(struct span *rest, struct span *word);
+/* Takes `skip` words off and then the next one. */
+bool span_word_after(struct span *rest, int skip, struct span *word);
 /* Takes what stands before `separator` off `rest`, which then begins behind it; all of it when there is none.
  */
 struct span span_until(struct span *rest, char separator);

@@ -115,9 +115,9 @@ static void read_disk(struct fast_reader *reader, struct span line)
 {
     struct raw_fast *raw = reader->raw;
     struct span name;
-    uint64_t skip, v[11];
-    if (!span_next_counter(&line, &skip) || !span_next_counter(&line, &skip) || !span_word(&line, &name) ||
-        name.length >= sizeof raw->blocks->name)
+    uint64_t v[11];
+    /* Behind the major and the minor number. */
+    if (!span_word_after(&line, 2, &name) || name.length >= sizeof raw->blocks->name)
         return;
     for (int i = 0; i < 11; i++)
         if (!span_next_counter(&line, &v[i]))
@@ -310,7 +310,7 @@ static bool is_partition(const struct raw_fast *raw, const char *name)
 {
     for (size_t i = 0; i < raw->block_count; i++) {
         size_t length = strlen(raw->blocks[i].name);
-        if (strncmp(name, raw->blocks[i].name, length) || !name[length])
+        if (strncmp(name, raw->blocks[i].name, length) != 0 || !name[length])
             continue;
         const char *tail = name + length;
         char last = raw->blocks[i].name[length - 1];

@@ -146,7 +146,7 @@ void parse_hung(struct host_record *record, struct host_part *part, struct span 
 {
     struct span line, word;
     while (span_line(&body, &line)) {
-        if (!span_word(&line, &word) || !span_word(&line, &word))
+        if (!span_word_after(&line, 1, &word))
             continue;
         const char **hung = ARRAY_ADD(part, record->hung, record->hung_count, 20);
         if (hung)

@@ -67,12 +67,14 @@ static int worse(const void *a, const void *b)
 void parse_unit_properties(struct host_part *part, struct span body, struct host_unit **units, size_t *count)
 {
     struct host_unit unit, *slot;
+    size_t n = *count;
     while (read_block(part, &body, &unit))
         if (unit.name && !(unit.load && !strcmp(unit.load, "not-found")) &&
-            (slot = ARRAY_ADD(part, *units, *count, HOST_MAX_UNITS)))
+            (slot = ARRAY_ADD(part, *units, n, HOST_MAX_UNITS)))
             *slot = unit;
-    if (*count)
-        qsort(*units, *count, sizeof **units, worse);
+    if (n)
+        qsort(*units, n, sizeof **units, worse);
+    *count = n;
 }
 
 /* ---- events ---- */
@@ -119,8 +121,9 @@ void parse_events(struct host_part *part, struct span body, double booted, struc
 {
     struct span line;
     struct host_event event, *slot;
+    size_t n = *count;
     while (span_line(&body, &line))
-        if (read_event(part, &event, line, booted) &&
-            (slot = ARRAY_ADD(part, *events, *count, HOST_MAX_EVENTS)))
+        if (read_event(part, &event, line, booted) && (slot = ARRAY_ADD(part, *events, n, HOST_MAX_EVENTS)))
             *slot = event;
+    *count = n;
 }

@@ -200,7 +200,7 @@ void find_services(struct host_record *record, struct host_part *part, const str
 /* Parts of the slow tier and of the details. */
 void parse_slow_section(struct host_record *record, struct host_part *part, struct span name,
                         struct span body);
-void finish_slow(struct host_record *record, double now);
+void finish_slow(struct host_record *record, double wall);
 void parse_detail_section(struct host_record *record, struct host_part *part, struct span name,
                           struct span body);
 /* Properties of `systemctl show`, a block a unit. */

@@ -1,4 +1,5 @@
 /* Feeds: asked while wanted, one question at a time, late, failed with back-off, paused. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,24 @@ static bool wait_state(struct fixture *f, enum feed_state state)
     while (f->feed.state != state && clock_monotonic() < until)
         ev_run(loop_ev(f->loop), EVRUN_ONCE);
     return f->feed.state == state;
+}
+
+/* On the shared beat, not on that of its first question; the machine may be late, never early. */
+static void test_phase(void **state)
+{
+    struct fixture *f = *state;
+    bool close = false;
+    f->answer = true;
+    f->feed.interval_s = 0.2;
+    feed_set_phase(&f->feed, 0.05);
+    feed_want(&f->feed, true);
+    for (int asked = 2; asked < 12; asked++) {
+        assert_true(wait_asked(f, asked, 10));
+        double after = fmod(f->feed.asked_monotonic - 0.05, 0.2);
+        close = close || after < 0.06 || after > 0.199;
+    }
+    assert_true(close);
+    assert_int_equal(f->asked, 11);
 }
 
 static void test_wanted(void **state)
@@ -220,9 +239,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_wanted),   TEST(test_beat),    TEST(test_in_flight),
-        TEST(test_deadline), TEST(test_failure), TEST(test_back_off_ends_at_a_minute),
-        TEST(test_kinds),    TEST(test_pause),
+        TEST(test_wanted),
+        TEST(test_phase),
+        TEST(test_beat),
+        TEST(test_in_flight),
+        TEST(test_deadline),
+        TEST(test_failure),
+        TEST(test_back_off_ends_at_a_minute),
+        TEST(test_kinds),
+        TEST(test_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

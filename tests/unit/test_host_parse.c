@@ -320,7 +320,8 @@ static void containers_and_their_cgroups(void **state)
         worker = !strcmp(s->containers[i].name, "worker") ? &s->containers[i] : worker;
         oom = !strcmp(s->containers[i].name, "oom") ? &s->containers[i] : oom;
     }
-    assert_true(web && worker && oom);
+    if (!web || !worker || !oom)
+        fail();
     assert_string_equal(web->project, "saas");
     assert_string_equal(web->health, "healthy");
     assert_true(near(web->memory_bytes, 8388608) && near(web->memory_limit_bytes, 536870912));
