@@ -29,8 +29,7 @@ static const char *unfit_identity(const struct ssh_identity *identity)
     if (identity->type == SSH_KEY_HARDWARE)
         return unfit_type("sk-");
     if (identity->type == SSH_KEY_RSA)
-        /* the agent of a newer libssh2 signs with RSA; files are left to ssh */
-        return LIB_RSA_UNFIT;
+        return unfit_type("ssh-rsa");
     return identity->type == SSH_KEY_DSA ? unfit_type("ssh-dss") : NULL;
 }
 
@@ -204,7 +203,8 @@ static void begin_signature(struct lib_auth *auth, const unsigned char *message,
         auth_wait(auth);
         return;
     }
-    auth->signature = private_key_sign(key, message, length, &auth->signature_length);
+    const char *digest = rsa_flags(message, length) == AGENT_RSA_SHA2_256 ? "SHA256" : "SHA512";
+    auth->signature = private_key_sign(key, digest, message, length, &auth->signature_length);
     if (!auth->signature)
         sign_failed(auth, "it cannot sign");
 }

@@ -142,21 +142,27 @@ static void disconnected(LIBSSH2_SESSION *ssh, int reason, const char *message, 
 
 void wire_set_callbacks(struct lib_session *session)
 {
-    /* libssh2 takes functions as void pointers, which C has no word for: a union carries them. */
+    /* libssh2 takes them as pointers of one type; before 1.11.1 of a type that C has no word for. */
     union {
         ssize_t (*receive)(libssh2_socket_t fd, void *buffer, size_t length, int flags, void **abstract);
         ssize_t (*transmit)(libssh2_socket_t fd, const void *bytes, size_t length, int flags,
                             void **abstract);
         void (*disconnected)(LIBSSH2_SESSION *ssh, int reason, const char *message, int message_length,
                              const char *language, int language_length, void **abstract);
+#if LIBSSH2_VERSION_NUM >= 0x010b01
+        libssh2_cb_generic *pointer;
+#define set_callback libssh2_session_callback_set2
+#else
         void *pointer;
+#define set_callback libssh2_session_callback_set
+#endif
     } callback;
     callback.receive = receive;
-    libssh2_session_callback_set(session->ssh, LIBSSH2_CALLBACK_RECV, callback.pointer);
+    set_callback(session->ssh, LIBSSH2_CALLBACK_RECV, callback.pointer);
     callback.transmit = transmit;
-    libssh2_session_callback_set(session->ssh, LIBSSH2_CALLBACK_SEND, callback.pointer);
+    set_callback(session->ssh, LIBSSH2_CALLBACK_SEND, callback.pointer);
     callback.disconnected = disconnected;
-    libssh2_session_callback_set(session->ssh, LIBSSH2_CALLBACK_DISCONNECT, callback.pointer);
+    set_callback(session->ssh, LIBSSH2_CALLBACK_DISCONNECT, callback.pointer);
 }
 
 /* ---- through a bastion ---- */

@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "backends/ssh/key_store.h"
 #include "backends/ssh/libssh2_turns.h"
 #include "core/clock.h"
+#include "core/files.h"
 
 #define BACK_OFF_FIRST_S 1.0
 #define BACK_OFF_MOST_S 60.0
@@ -19,7 +21,7 @@
 #define AGAIN_S 0.15  /* a server with too many handshakes is tried again after this, doubled each time */
 #define LINGER_S 30.0 /* a session that nobody wants any more is kept so long */
 
-enum { AGAIN_MOST = 6 };
+enum { AGAIN_MOST = 6, FILES_WISHED = 16384 };
 
 static void host_open(struct ssh_host *host);
 
@@ -232,6 +234,8 @@ static void take_settings(void *data, struct ssh_settings *settings, const struc
     }
     talloc_free(host->settings);
     host->settings = talloc_steal(host, settings);
+    if (!settings->user)
+        settings->user = files_user(settings);
     talloc_free(host->address);
     host->address = talloc_steal(host, describe_address(host));
     if (!choose_transport(host, &why)) {
@@ -289,6 +293,19 @@ static void on_later(struct ev_loop *ev, ev_timer *timer, int events)
 
 /* ---- reports ---- */
 
+/* Hosts that were down with their bastion need not wait any longer. */
+static void retry_behind(const struct ssh_host *bastion)
+{
+    struct ssh_host *host, *following;
+    HASH_ITER(hh, bastion->pool->hosts, host, following)
+    {
+        const struct ssh_settings *s = host->settings;
+        if (host->state == CONNECTION_DOWN && host->wanted > 0 && s && s->hop_count == 1 &&
+            strcmp(s->hops[0].destination, bastion->destination) == 0)
+            host_open(host);
+    }
+}
+
 void ssh_report_up(struct ssh_host *host, double handshake_ms)
 {
     struct ssh_pool *pool = host->pool;
@@ -302,6 +319,8 @@ void ssh_report_up(struct ssh_host *host, double handshake_ms)
     host->state = CONNECTION_UP;
     channels_open(host);
     set_state(host, CONNECTION_UP);
+    if (!pool->doomed)
+        retry_behind(host);
     host_check_use(host);
     pool_leave(pool);
 }
@@ -368,12 +387,23 @@ static void pool_copy_options(struct ssh_pool *pool, const struct ssh_pool_optio
     pool->options.config = options->config ? talloc_strdup(pool, options->config) : NULL;
 }
 
+/* A descriptor a host: the usual limit of 1024 is that of old programs which call select. */
+static void allow_many_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FILES_WISHED)
+        return;
+    limit.rlim_cur = limit.rlim_max < FILES_WISHED ? limit.rlim_max : FILES_WISHED;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 struct ssh_pool *ssh_pool_new(struct loop *loop, const struct ssh_pool_options *options)
 {
     struct ssh_pool *pool = talloc_zero(NULL, struct ssh_pool);
     if (!pool)
         abort();
     pool->loop = loop;
+    allow_many_files();
     pool_copy_options(pool, options);
     pool->turns = lib_turns_new(loop);
     pool->keys = key_store_new(pool);

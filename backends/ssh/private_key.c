@@ -22,7 +22,8 @@ enum { FILE_MAX = 16 * 1024, ROUNDS_MAX = 10000 };
 
 struct private_key {
     EVP_PKEY *pkey;
-    const struct curve *curve; /* NULL: ed25519 */
+    const struct curve *curve; /* NULL: ed25519 or RSA */
+    bool rsa;
     struct buffer blob;
 };
 
@@ -34,7 +35,7 @@ static const struct curve {
     {"ecdsa-sha2-nistp521", "nistp521", "secp521r1", "SHA512"},
 };
 enum { CURVES = sizeof curves / sizeof *curves };
-static const char ed25519[] = "ssh-ed25519";
+static const char ed25519[] = "ssh-ed25519", rsa[] = "ssh-rsa";
 
 /* ---- keys ---- */
 
@@ -66,34 +67,71 @@ static bool get_public(EVP_PKEY *pkey, unsigned char *bytes, size_t size, size_t
     return EVP_PKEY_get_raw_public_key(pkey, bytes, length) == 1;
 }
 
-/* Takes pkey over. NULL when it is of a type that is not supported. */
-static struct private_key *wrap(EVP_PKEY *pkey)
+static void put_integer(struct buffer *out, const BIGNUM *number)
 {
-    const struct curve *curve = NULL;
-    unsigned char point[256];
+    unsigned char bytes[1 + 2048] = {0};
+    int length = BN_num_bytes(number);
+    if (length > (int)sizeof bytes - 1)
+        return;
+    BN_bn2bin(number, bytes + 1);
+    bool high = length > 0 && bytes[1] & 0x80; /* a leading zero keeps it positive */
+    packet_put_string(out, bytes + !high, (size_t)length + high);
+}
+
+static bool put_rsa(struct buffer *blob, EVP_PKEY *pkey)
+{
+    BIGNUM *e = NULL, *n = NULL;
+    bool there = EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &e) == 1 &&
+                 EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) == 1;
+    packet_put_string(blob, rsa, strlen(rsa));
+    if (there) {
+        put_integer(blob, e);
+        put_integer(blob, n);
+    }
+    BN_free(e);
+    BN_free(n);
+    return there;
+}
+
+static const struct curve *find_curve(EVP_PKEY *pkey)
+{
     char group[64];
-    size_t length = 0;
-    if (!get_public(pkey, point, sizeof point, &length))
-        length = 0;
     if (EVP_PKEY_is_a(pkey, "EC") && EVP_PKEY_get_group_name(pkey, group, sizeof group, NULL))
         for (int i = 0; i < CURVES; i++)
             if (strcmp(curves[i].group, group) == 0)
-                curve = &curves[i];
-    if (length == 0 || (!curve && !EVP_PKEY_is_a(pkey, "ED25519"))) {
-        EVP_PKEY_free(pkey);
-        return NULL;
-    }
+                return &curves[i];
+    return NULL;
+}
+
+static bool put_public(struct buffer *blob, EVP_PKEY *pkey, const struct curve *curve)
+{
+    unsigned char point[256];
+    size_t length = 0;
+    if (EVP_PKEY_is_a(pkey, "RSA"))
+        return put_rsa(blob, pkey);
+    if ((!curve && !EVP_PKEY_is_a(pkey, "ED25519")) || !get_public(pkey, point, sizeof point, &length))
+        return false;
+    const char *type = curve ? curve->type : ed25519;
+    packet_put_string(blob, type, strlen(type));
+    if (curve)
+        packet_put_string(blob, curve->name, strlen(curve->name));
+    packet_put_string(blob, point, length);
+    return true;
+}
+
+/* Takes pkey over. NULL when it is of a type that is not supported. */
+static struct private_key *wrap(EVP_PKEY *pkey)
+{
     struct private_key *key = calloc(1, sizeof *key);
     if (!key)
         abort();
-    const char *type = curve ? curve->type : ed25519;
     key->pkey = pkey;
-    key->curve = curve;
-    packet_put_string(&key->blob, type, strlen(type));
-    if (curve)
-        packet_put_string(&key->blob, curve->name, strlen(curve->name));
-    packet_put_string(&key->blob, point, length);
-    return key;
+    key->curve = find_curve(pkey);
+    key->rsa = EVP_PKEY_is_a(pkey, "RSA");
+    if (put_public(&key->blob, pkey, key->curve))
+        return key;
+    private_key_free(key);
+    return NULL;
 }
 
 static struct private_key *read_ed25519(struct packet_reader *r)
@@ -107,19 +145,13 @@ static struct private_key *read_ed25519(struct packet_reader *r)
     return pkey ? wrap(pkey) : NULL;
 }
 
-static EVP_PKEY *make_ec(const struct curve *curve, const unsigned char *point, size_t point_length,
-                         BIGNUM *secret)
+/* Takes build over; NULL when the parameters make no key. */
+static EVP_PKEY *make_key(const char *type, OSSL_PARAM_BLD *build)
 {
     EVP_PKEY *pkey = NULL;
-    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-    OSSL_PARAM *parameters = NULL;
-    if (build && context &&
-        OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME, curve->group, 0) &&
-        OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY, point, point_length) &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_PRIV_KEY, secret))
-        parameters = OSSL_PARAM_BLD_to_param(build);
-    if (parameters && EVP_PKEY_fromdata_init(context) > 0 &&
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, type, NULL);
+    OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(build);
+    if (context && parameters && EVP_PKEY_fromdata_init(context) > 0 &&
         EVP_PKEY_fromdata(context, &pkey, EVP_PKEY_KEYPAIR, parameters) <= 0)
         pkey = NULL;
     OSSL_PARAM_free(parameters);
@@ -128,19 +160,84 @@ static EVP_PKEY *make_ec(const struct curve *curve, const unsigned char *point, 
     return pkey;
 }
 
+static BIGNUM *take_secret_number(struct packet_reader *r)
+{
+    size_t length;
+    const unsigned char *bytes = packet_take_string(r, &length);
+    BIGNUM *number = BN_secure_new();
+    if (!number)
+        number = BN_new();
+    if (!number || (length <= 2048 && !BN_bin2bn(bytes, (int)length, number)))
+        abort();
+    return number;
+}
+
+/* number modulo (prime - 1): what makes signatures four times as fast. */
+static BIGNUM *reduce(const BIGNUM *number, const BIGNUM *prime)
+{
+    BN_CTX *context = BN_CTX_secure_new();
+    BIGNUM *less = BN_dup(prime), *rest = BN_new();
+    if (!context || !less || !rest)
+        abort();
+    BN_set_flags(less, BN_FLG_CONSTTIME);
+    if (BN_is_zero(prime) || !BN_sub_word(less, 1) || !BN_mod(rest, number, less, context))
+        BN_zero(rest);
+    BN_clear_free(less);
+    BN_CTX_free(context);
+    return rest;
+}
+
+static struct private_key *read_rsa(struct packet_reader *r)
+{
+    enum { N, E, D, COEFFICIENT, P, Q, IN_FILE, EXPONENT1 = IN_FILE, EXPONENT2, NUMBERS };
+    static const char *const names[NUMBERS] = {
+        [N] = OSSL_PKEY_PARAM_RSA_N,
+        [E] = OSSL_PKEY_PARAM_RSA_E,
+        [D] = OSSL_PKEY_PARAM_RSA_D,
+        [COEFFICIENT] = OSSL_PKEY_PARAM_RSA_COEFFICIENT1,
+        [P] = OSSL_PKEY_PARAM_RSA_FACTOR1,
+        [Q] = OSSL_PKEY_PARAM_RSA_FACTOR2,
+        [EXPONENT1] = OSSL_PKEY_PARAM_RSA_EXPONENT1,
+        [EXPONENT2] = OSSL_PKEY_PARAM_RSA_EXPONENT2,
+    };
+    BIGNUM *numbers[NUMBERS];
+    for (int i = 0; i < IN_FILE; i++)
+        numbers[i] = take_secret_number(r);
+    numbers[EXPONENT1] = reduce(numbers[D], numbers[P]);
+    numbers[EXPONENT2] = reduce(numbers[D], numbers[Q]);
+    EVP_PKEY *pkey = NULL;
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    if (!build)
+        abort();
+    for (int i = 0; i < NUMBERS; i++)
+        OSSL_PARAM_BLD_push_BN(build, names[i], numbers[i]);
+    if (!r->bad)
+        pkey = make_key("RSA", build);
+    else
+        OSSL_PARAM_BLD_free(build);
+    for (int i = 0; i < NUMBERS; i++)
+        BN_clear_free(numbers[i]);
+    return pkey ? wrap(pkey) : NULL;
+}
+
 static struct private_key *read_ecdsa(struct packet_reader *r, const struct curve *curve)
 {
-    size_t name_length, point_length, secret_length;
+    size_t name_length, point_length;
     const unsigned char *name = packet_take_string(r, &name_length);
     const unsigned char *point = packet_take_string(r, &point_length);
-    const unsigned char *secret = packet_take_string(r, &secret_length);
-    if (r->bad || secret_length > 80 || !is_text(name, name_length, curve->name))
+    BIGNUM *secret = take_secret_number(r);
+    if (r->bad || !is_text(name, name_length, curve->name)) {
+        BN_clear_free(secret);
         return NULL;
-    BIGNUM *number = BN_secure_new();
-    if (!number || !BN_bin2bn(secret, (int)secret_length, number))
+    }
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    if (!build)
         abort();
-    EVP_PKEY *pkey = make_ec(curve, point, point_length, number);
-    BN_clear_free(number);
+    OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME, curve->group, 0);
+    OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY, point, point_length);
+    OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_PRIV_KEY, secret);
+    EVP_PKEY *pkey = make_key("EC", build);
+    BN_clear_free(secret);
     return pkey ? wrap(pkey) : NULL;
 }
 
@@ -159,6 +256,8 @@ static struct private_key *read_private(const unsigned char *bytes, size_t lengt
     struct private_key *key = NULL;
     if (is_text(type, type_length, ed25519))
         key = read_ed25519(&r);
+    else if (is_text(type, type_length, rsa))
+        key = read_rsa(&r);
     for (int i = 0; i < CURVES; i++)
         if (is_text(type, type_length, curves[i].type))
             key = read_ecdsa(&r, &curves[i]);
@@ -349,15 +448,6 @@ struct private_key *private_key_load(const char *path, const char *passphrase, e
 
 /* ---- signatures ---- */
 
-static void put_integer(struct buffer *out, const BIGNUM *number)
-{
-    unsigned char bytes[80] = {0};
-    int length = BN_num_bytes(number);
-    BN_bn2bin(number, bytes + 1);
-    bool high = length > 0 && bytes[1] & 0x80; /* a leading zero keeps it positive */
-    packet_put_string(out, bytes + !high, (size_t)length + high);
-}
-
 static unsigned char *ecdsa_to_ssh(const unsigned char *der, size_t der_length, size_t *length)
 {
     struct buffer out = {0};
@@ -371,24 +461,24 @@ static unsigned char *ecdsa_to_ssh(const unsigned char *der, size_t der_length, 
     return (unsigned char *)out.bytes;
 }
 
-unsigned char *private_key_sign(const struct private_key *key, const unsigned char *message,
-                                size_t message_length, size_t *length)
+unsigned char *private_key_sign(const struct private_key *key, const char *rsa_digest,
+                                const unsigned char *message, size_t message_length, size_t *length)
 {
-    unsigned char der[256];
-    size_t size = sizeof der;
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    const char *digest = key->curve ? key->curve->digest : NULL;
-    bool made = context && EVP_DigestSignInit_ex(context, NULL, digest, NULL, NULL, key->pkey, NULL) == 1 &&
-                EVP_DigestSign(context, der, &size, message, message_length) == 1;
-    EVP_MD_CTX_free(context);
+    size_t size = (size_t)EVP_PKEY_get_size(key->pkey);
+    unsigned char *made = malloc(size);
     if (!made)
-        return NULL;
-    if (key->curve)
-        return ecdsa_to_ssh(der, size, length);
-    unsigned char *out = malloc(size);
-    if (!out)
         abort();
-    memcpy(out, der, size);
-    *length = size;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    const char *digest = key->rsa ? rsa_digest : key->curve ? key->curve->digest : NULL;
+    bool good = context && (digest || !key->rsa) &&
+                EVP_DigestSignInit_ex(context, NULL, digest, NULL, NULL, key->pkey, NULL) == 1 &&
+                EVP_DigestSign(context, made, &size, message, message_length) == 1;
+    EVP_MD_CTX_free(context);
+    if (good && !key->curve) {
+        *length = size;
+        return made;
+    }
+    unsigned char *out = good ? ecdsa_to_ssh(made, size, length) : NULL;
+    free(made);
     return out;
 }

@@ -1,4 +1,4 @@
-/* Private keys out of files: ed25519 and ECDSA, in OpenSSH's format and in PEM, encrypted or not. */
+/* Private keys out of files: ed25519, ECDSA and RSA, in OpenSSH's format and in PEM, encrypted or not. */
 #ifndef BACKENDS_SSH_PRIVATE_KEY_H
 #define BACKENDS_SSH_PRIVATE_KEY_H
 
@@ -26,8 +26,9 @@ void private_key_free(struct private_key *key);
 /* The public key as servers and agents know it. */
 const unsigned char *private_key_blob(const struct private_key *key, size_t *length);
 
-/* The inner signature (without the name of the algorithm) in malloc'd memory; NULL on failure. */
-unsigned char *private_key_sign(const struct private_key *key, const unsigned char *message,
-                                size_t message_length, size_t *length);
+/* The inner signature (without the name of the algorithm) in malloc'd memory; NULL on failure. RSA keys sign
+ * by the digest that is named ("SHA512"); the others have their own. */
+unsigned char *private_key_sign(const struct private_key *key, const char *rsa_digest,
+                                const unsigned char *message, size_t message_length, size_t *length);
 
 #endif

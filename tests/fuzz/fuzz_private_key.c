@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (key) {
         size_t length;
-        free(private_key_sign(key, (const unsigned char *)"text", 4, &length));
+        free(private_key_sign(key, "SHA512", (const unsigned char *)"text", 4, &length));
     }
     private_key_free(key);
     return 0;
