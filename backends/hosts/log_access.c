@@ -170,8 +170,10 @@ double log_access_seconds(struct log_text text)
         }
         some = true;
         if (at < text.length && text.bytes[at] == '.')
-            for (at++; at < text.length && log_is_digit(text.bytes[at]); at++, unit /= 10)
+            for (at++; at < text.length && log_is_digit(text.bytes[at]); at++) {
                 whole += (text.bytes[at] - '0') * unit;
+                unit /= 10;
+            }
         sum += whole;
     }
     return some ? sum : NAN;

@@ -121,8 +121,9 @@ static void on_denied(struct stream *stream, char *words)
                  what);
     else
         snprintf(message, sizeof message,
-                 "not permitted: %s may not read %s. As root there: usermod -aG %s %s", user, what, group,
-                 user);
+                 "not permitted: %s may not read %s. As root there: usermod -aG %s %s; it counts from the "
+                 "next login",
+                 user, what, group, user);
     stream->permanent = stream->source.kind == LOG_SOURCE_CONTAINER;
     set_state(stream, LOG_STREAM_DENIED, message);
 }

@@ -87,11 +87,11 @@ uint64_t log_merge_dropped(const struct log_merge *merge)
     return merge->dropped;
 }
 
-uint64_t log_merge_read(const struct log_merge *merge, unsigned stream, double *last_time)
+uint64_t log_merge_read(const struct log_merge *merge, unsigned number, double *last_time)
 {
     if (last_time)
-        *last_time = merge->streams[stream]->last_time;
-    return merge->streams[stream]->lines;
+        *last_time = merge->streams[number]->last_time;
+    return merge->streams[number]->lines;
 }
 
 unsigned log_merge_stream(struct log_merge *merge, enum log_format format)

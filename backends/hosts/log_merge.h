@@ -26,13 +26,13 @@ struct log_merge *log_merge_new(const void *context, const struct log_merge_opti
 unsigned log_merge_stream(struct log_merge *merge, enum log_format format);
 /* It begins, or begins again after it was lost: what is told a second time is left out. Until
  * log_merge_live nothing is dropped and each line stands at its own time. `zone_s`: of the host's clock. */
-void log_merge_begin(struct log_merge *merge, unsigned stream, int zone_s);
+void log_merge_begin(struct log_merge *merge, unsigned number, int zone_s);
 /* From now on its lines are new ones: those whose time is not near now stand where they came. */
-void log_merge_live(struct log_merge *merge, unsigned stream);
+void log_merge_live(struct log_merge *merge, unsigned number);
 /* Bytes came. Returns how many of them were read; the rest was dropped. */
-size_t log_merge_feed(struct log_merge *merge, unsigned stream, const char *bytes, size_t length);
+size_t log_merge_feed(struct log_merge *merge, unsigned number, const char *bytes, size_t length);
 /* The last line, which had no end. */
-void log_merge_end(struct log_merge *merge, unsigned stream);
+void log_merge_end(struct log_merge *merge, unsigned number);
 /* Bytes that may be read now; below 0 while the past of a log is read faster than the bound: wait. */
 double log_merge_budget(struct log_merge *merge);
 
@@ -42,6 +42,6 @@ struct log_ring *log_merge_ring(struct log_merge *merge);
 /* Lines that came too fast. */
 uint64_t log_merge_dropped(const struct log_merge *merge);
 /* Lines of this log that were read, and the time of its last one (NAN: none yet). */
-uint64_t log_merge_read(const struct log_merge *merge, unsigned stream, double *last_time);
+uint64_t log_merge_read(const struct log_merge *merge, unsigned number, double *last_time);
 
 #endif

@@ -246,7 +246,8 @@ static char *container_command(const void *context, const struct log_source *sou
     return must(talloc_asprintf(
         context,
         "command -v docker >/dev/null || { echo '@@missing docker' >&2; exit 127; }; "
-        "docker version >/dev/null 2>&1 || { echo \"@@denied docker $(id -un) docker\" >&2; exit 126; }; %s",
+        "e=$(docker version 2>&1 >/dev/null) || { case $e in *ermission?denied*) "
+        "echo \"@@denied docker $(id -un) docker\" >&2 ;; *) echo \"$e\" >&2 ;; esac; exit 126; }; %s",
         filtered(context, watched(context, command, request->follow), needle)));
 }
 

@@ -93,7 +93,7 @@ struct log_stats {
     struct tenant *by_host;
     struct tenant **slots; /* by number; 0 is the others */
     uint32_t *free_slots;
-    size_t slot_count, free_count;
+    size_t slot_count, slot_room, free_count;
     struct request *requests; /* a ring, grown up to STATS_REQUESTS_MAX */
     size_t room, first, count;
     uint64_t dropped;
@@ -119,10 +119,12 @@ static struct tenant *new_tenant(struct log_stats *stats)
     if (stats->free_count) {
         tenant->number = stats->free_slots[--stats->free_count];
     } else {
-        size_t count = stats->slot_count + 1;
-        if ((count & (count - 1)) == 0 || count == 1) {
-            stats->slots = must(talloc_realloc(stats, stats->slots, struct tenant *, 2 * count));
-            stats->free_slots = must(talloc_realloc(stats, stats->free_slots, uint32_t, 2 * count));
+        if (stats->slot_count == stats->slot_room) {
+            stats->slot_room = stats->slot_room ? 2 * stats->slot_room : 16;
+            stats->slots =
+                must(talloc_realloc(stats, stats->slots, struct tenant *, (unsigned)stats->slot_room));
+            stats->free_slots =
+                must(talloc_realloc(stats, stats->free_slots, uint32_t, (unsigned)stats->slot_room));
         }
         tenant->number = (uint32_t)stats->slot_count++;
     }
@@ -173,6 +175,8 @@ static struct tenant *find_tenant(struct log_stats *stats, struct log_text host)
 
 static void drop_oldest(struct log_stats *stats)
 {
+    if (!stats->room)
+        return;
     const struct request *request = &stats->requests[stats->first];
     struct tenant *tenant = stats->slots[request->tenant];
     tenant->requests--;
@@ -186,7 +190,7 @@ static void drop_oldest(struct log_stats *stats)
     }
     stats->first = (stats->first + 1) % stats->room;
     stats->count--;
-    if (tenant->requests == 0 && tenant->number != 0) {
+    if (tenant->requests == 0 && tenant->number != 0 && stats->by_host) {
         HASH_DEL(stats->by_host, tenant);
         stats->slots[tenant->number] = NULL;
         stats->free_slots[stats->free_count++] = tenant->number;
@@ -205,7 +209,7 @@ static void make_room(struct log_stats *stats)
     }
     size_t room = stats->room ? 2 * stats->room : 1024;
     struct request *requests = must(talloc_array(stats, struct request, room));
-    for (size_t i = 0; i < stats->count; i++)
+    for (size_t i = 0; stats->room && i < stats->count; i++)
         requests[i] = stats->requests[(stats->first + i) % stats->room];
     talloc_free(stats->requests);
     stats->requests = requests;
@@ -231,7 +235,8 @@ static void count_request(struct log_stats *stats, const struct log_line *line, 
         tenant->over += request.over;
         sketch_add(&tenant->sketch, line->request_time);
     }
-    stats->requests[(stats->first + stats->count++) % stats->room] = request;
+    if (stats->room) /* always: make_room was called */
+        stats->requests[(stats->first + stats->count++) % stats->room] = request;
 }
 
 void log_stats_add(struct log_stats *stats, const struct log_line *line)

@@ -98,8 +98,10 @@ static size_t fraction_at(const char *text, size_t length, double *time)
         return 0;
     double unit = 0.1, sum = 0;
     size_t at = 1;
-    for (; at < length && at <= 9 && log_is_digit(text[at]); at++, unit /= 10)
+    for (; at < length && at <= 9 && log_is_digit(text[at]); at++) {
         sum += (text[at] - '0') * unit;
+        unit /= 10;
+    }
     while (at < length && log_is_digit(text[at]))
         at++;
     *time += sum;
