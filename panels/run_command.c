@@ -119,9 +119,9 @@ static bool make_change(struct run *run, struct error *error)
         return false;
     if (options->runbook && !(runbook = find_runbook(app, error)))
         return false;
-    const char *names = options->hosts ? options->hosts : runbook->hosts;
+    const char *names = options->hosts ? options->hosts : runbook ? runbook->hosts : NULL;
     if (!names)
-        return error_set(error, ERROR_USAGE, "command line", runbook->name, "Add --hosts GROUP.",
+        return error_set(error, ERROR_USAGE, "command line", "run", "Add --hosts GROUP.",
                          "the runbook names no hosts");
     run->hosts = hosts_named(app, app, names, &run->count, error);
     if (!run->hosts)

@@ -203,15 +203,20 @@ const char *disk_host(const struct disk *disk)
 static bool read_df(const struct host_check *check, const struct ssh_result *result, double since_s,
                     char *buffer, size_t size)
 {
-    double kilobytes;
-    int percent;
+    double kilobytes, percent;
     char free_text[32];
-    const char *line = result->output ? strchr(result->output, '\n') : NULL;
+    const char *at = result->output ? strchr(result->output, '\n') : NULL;
     (void)since_s;
-    if (result->end.ending != SSH_EXITED || result->end.status != 0 || !line ||
-        sscanf(line + 1, "%*s %*s %*s %lf %d%%", &kilobytes, &percent) != 2)
+    if (result->end.ending != SSH_EXITED || result->end.status != 0 || !at)
         return false;
-    snprintf(buffer, size, "%s is at %d %% now, %s free", check->name, percent,
+    at++;
+    for (int column = 0; column < 3; column++) {
+        at += strcspn(at, " ");
+        at += strspn(at, " ");
+    }
+    if (!host_number(&at, &kilobytes) || !host_number(&at, &percent))
+        return false;
+    snprintf(buffer, size, "%s is at %.0f %% now, %s free", check->name, percent,
              format_bytes(free_text, sizeof free_text, kilobytes * 1024));
     return true;
 }

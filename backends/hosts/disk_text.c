@@ -7,6 +7,7 @@
 #include <talloc.h>
 
 #include "backends/hosts/disk.h"
+#include "backends/hosts/host_change_internal.h"
 #include "core/json.h"
 #include "core/text.h"
 #include "core/units.h"
@@ -85,13 +86,16 @@ static void read_entry(struct reading *reading, const char *line, size_t length,
 
 static bool read_end(struct disk_level *level, const char *errors)
 {
-    int status, denied;
+    double status, denied;
     const char *end = NULL;
     for (const char *at = errors; at && (at = strstr(at, "@end ")); at += 5)
         end = at;
-    if (!end || sscanf(end, "@end %d %d", &status, &denied) != 2)
+    if (!end)
         return false;
-    level->denied = denied > 0 ? (size_t)denied : 0;
+    end += 5;
+    if (!host_number(&end, &status) || !host_number(&end, &denied) || denied > 1e9)
+        return false;
+    level->denied = (size_t)denied;
     level->partial = status == 124 || status == 143 || status == 137;
     return true;
 }
@@ -215,12 +219,11 @@ static void add(struct savings *savings, struct disk_saving saving)
 
 static void read_logs(struct savings *savings, const void *context, const char *line)
 {
-    double kilobytes;
-    unsigned long files;
-    if (sscanf(line, "%lf %lu", &kilobytes, &files) == 2 && files && kilobytes > 0 && isfinite(kilobytes))
+    double kilobytes, files;
+    if (host_number(&line, &kilobytes) && host_number(&line, &files) && kilobytes > 0 && files > 0)
         add(savings, (struct disk_saving){
                          .kind = SAVING_ROTATED_LOGS,
-                         .what = talloc_asprintf(context, "rotated logs older than %d days: %lu file%s",
+                         .what = talloc_asprintf(context, "rotated logs older than %d days: %.0f file%s",
                                                  DISK_LOG_DAYS, files, files == 1 ? "" : "s"),
                          .where = "/var/log",
                          .bytes = kilobytes * 1024,
@@ -286,19 +289,19 @@ static void add_images(struct savings *savings, const void *context, double byte
                                  .removable = true});
 }
 
+/* "2147483648 812 nginx" */
 static void read_deleted(struct savings *savings, const void *context, const char *line)
 {
-    double bytes;
-    int pid, at = 0;
-    if (sscanf(line, "%lf %d %n", &bytes, &pid, &at) != 2 || !(bytes >= 1024 * 1024) || !isfinite(bytes))
+    double bytes, pid;
+    if (!host_number(&line, &bytes) || !host_number(&line, &pid) || bytes < 1024 * 1024)
         return;
-    char *name = safe_line_new(context, line + at);
+    char *name = safe_line_new(context, line);
     add(savings,
         (struct disk_saving){
             .kind = SAVING_DELETED_FILES,
-            .what = talloc_asprintf(context, "a deleted file that %s (%d) still holds open", name, pid),
+            .what = talloc_asprintf(context, "a deleted file that %s (%.0f) still holds open", name, pid),
             .bytes = bytes,
-            .todo = talloc_asprintf(context, "reload or restart %s (%d): it must let go of the file", name,
+            .todo = talloc_asprintf(context, "reload or restart %s (%.0f): it must let go of the file", name,
                                     pid)});
 }
 

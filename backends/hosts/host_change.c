@@ -3,6 +3,7 @@
 #include "backends/hosts/host_change.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,15 @@ char *host_login(const void *context, const char *address)
         if (address[i] == '@')
             return talloc_strndup(context, address, i);
     return NULL;
+}
+
+bool host_number(const char **text, double *number)
+{
+    char *end;
+    *number = strtod(*text, &end);
+    bool is_number = end != *text && *number >= 0 && isfinite(*number);
+    *text = end;
+    return is_number;
 }
 
 /* ---- shell lines ---- */
@@ -229,11 +239,11 @@ static void step_ended(void *data, const struct ssh_result *result)
     }
     if (result->errors && *result->errors)
         own->errors = talloc_strdup(own, result->errors);
+    bool lineless = own->output && own->output_length && own->output[own->output_length - 1] != '\n';
     if (own->output_length || own->errors)
-        own->step->output = talloc_asprintf(
-            own, "%s%s%s", own->output ? own->output : "",
-            own->output_length && own->errors && own->output[own->output_length - 1] != '\n' ? "\n" : "",
-            own->errors ? own->errors : "");
+        own->step->output =
+            talloc_asprintf(own, "%s%s%s", own->output ? own->output : "",
+                            lineless && own->errors ? "\n" : "", own->errors ? own->errors : "");
     enum step_outcome outcome = host_step_judge(own, result, &error);
     change_step_done(own->change, own->step, outcome, error.kind != ERROR_NONE ? &error : NULL);
 }

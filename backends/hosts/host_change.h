@@ -59,7 +59,7 @@ struct change *host_change_renew(const struct host_place *place, const char *pat
 enum host_ban { BAN_FAIL2BAN, BAN_UFW, BAN_NFT };
 /* `jail`: of fail2ban. Refuses the address from which this console comes, on the host. */
 struct change *host_change_ban(const struct host_place *place, enum host_ban by, const char *jail,
-                               const char *address, bool ban, struct error *error);
+                               const char *typed, bool ban, struct error *error);
 
 /* A member of the group that the host belongs to. */
 struct host_peer {

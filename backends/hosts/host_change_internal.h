@@ -41,7 +41,7 @@ struct change_step *host_change_add(struct change *change, const struct host_pla
                                     const char *target, const char *command);
 struct host_step *host_step_of(const struct change_step *step);
 /* What an end means. Exit status 0 is the only success; what broke off may have been done or not. */
-enum step_outcome host_step_judge(const struct host_step *step, const struct ssh_result *result,
+enum step_outcome host_step_judge(const struct host_step *own, const struct ssh_result *result,
                                   struct error *error);
 /* The host's name must be typed. */
 void host_change_confirm_name(struct change *change, const struct host_place *place);
@@ -57,6 +57,10 @@ char *host_privileged(const void *context, const struct host_place *place, const
 /* The docker command: with sudo only where its socket is not writable. */
 char *host_docker(const void *context, const struct host_place *place, const char *const words[],
                   const char **sudoers);
+
+/* The number at *text, which goes behind it; false when there is none, or when it is below 0 or not finite.
+ */
+bool host_number(const char **text, double *number);
 
 /* Is `name` such a name? Otherwise ERROR_USAGE with `what`. */
 bool host_valid_unit(const char *name, struct error *error);

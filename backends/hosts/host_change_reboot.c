@@ -50,9 +50,9 @@ static bool read_uptime(const struct host_check *check, const struct ssh_result 
 {
     char age[32];
     double uptime;
+    const char *output = result->output ? result->output : "";
     format_s(age, sizeof age, since_s);
-    if (result->end.ending != SSH_EXITED || result->end.status != 0 || !result->output ||
-        sscanf(result->output, "%lf", &uptime) != 1) {
+    if (result->end.ending != SSH_EXITED || result->end.status != 0 || !host_number(&output, &uptime)) {
         snprintf(buffer, size, "%s does not answer since %s", check->name, age);
         return false;
     }

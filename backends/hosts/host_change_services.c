@@ -146,18 +146,20 @@ struct change *host_change_unit(const struct host_place *place, enum host_verb v
 static bool read_container(const struct host_check *check, const struct ssh_result *result, double since_s,
                            char *buffer, size_t size)
 {
-    char state[32] = "", age[32];
-    int code = 0, restarts = 0;
-    if (result->end.ending != SSH_EXITED || result->end.status != 0 || !result->output ||
-        sscanf(result->output, "%31s %d %d", state, &code, &restarts) != 3)
+    char safe[64], again[48] = "", age[32];
+    double code, restarts;
+    const char *state = result->output ? result->output : "";
+    size_t length = strcspn(state, " ");
+    const char *numbers = state + length;
+    if (result->end.ending != SSH_EXITED || result->end.status != 0 || !host_number(&numbers, &code) ||
+        !host_number(&numbers, &restarts))
         return false;
-    char safe[64], again[32] = "";
-    safe_text(safe, sizeof safe, state, (size_t)-1);
+    safe_text(safe, sizeof safe, state, length);
     if (restarts > 0)
-        snprintf(again, sizeof again, ", %d restarts", restarts);
+        snprintf(again, sizeof again, ", %.0f restarts", restarts);
     snprintf(buffer, size, "%s %s%s after %s", check->name, safe, again, format_s(age, sizeof age, since_s));
     bool stops = check->data != NULL;
-    return strcmp(state, "exited") == 0 ? stops || since_s >= SETTLED_S : !stops && since_s >= SETTLED_S;
+    return strcmp(safe, "exited") == 0 ? stops || since_s >= SETTLED_S : !stops && since_s >= SETTLED_S;
 }
 
 static const char *container_effect(enum host_verb verb)

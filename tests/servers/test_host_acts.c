@@ -320,6 +320,112 @@ static void test_deadline(void **state)
     stage_close(&s);
 }
 
+/* ---- what becomes of units and containers ---- */
+
+/* Tools that say what the test wants to hear; NAME.ran holds what they were called with. */
+static void put_tool(struct stage *s, const char *name, const char *answer)
+{
+    char *bin = talloc_asprintf(NULL, "%s/bin", sshd_home(s->webs[0]));
+    mkdir(bin, 0700);
+    char *script =
+        talloc_asprintf(bin, "#!/bin/sh\necho \"$*\" >>%s/%s.ran\n%s\n", sshd_home(s->webs[0]), name, answer);
+    put_in_home(s->webs[0], talloc_asprintf(bin, "bin/%s", name), script, 0700);
+    talloc_free(bin);
+}
+
+struct told {
+    struct stage *stage;
+    const char *wanted;
+    bool over;
+    char text[256];
+};
+
+static bool was_told(void *data)
+{
+    struct told *told = data;
+    told->over = told->stage->change->watch(told->stage->change, told->text, sizeof told->text);
+    return told->over && strstr(told->text, told->wanted);
+}
+
+/* Runs until the watch is over; its last words must hold these. */
+static void expect_told(struct stage *s, const char *wanted)
+{
+    struct told told = {.stage = s, .wanted = wanted};
+    if (!loop_until(s->caller->loop, PATIENCE_S, was_told, &told)) {
+        print_error("expected \"%s\", told: \"%s\"\n", wanted, told.text);
+        fail();
+    }
+}
+
+static void test_unit_is_watched(void **state)
+{
+    struct stage s;
+    stage_open(&s, state, "PATH=$HOME/bin:$PATH");
+    put_tool(&s, "systemctl",
+             "case $1 in show) printf 'ActiveState=active\\nSubState=running\\nResult=success\\n';; esac");
+    send_all(&s, host_change_unit(&s.places[0], HOST_RESTART, "nginx.service", &s.error));
+    assert_int_equal(s.change->steps[0].outcome, STEP_DONE);
+    assert_non_null(strstr(s.report, "restarted nginx.service on web1 after"));
+    expect_told(&s, "nginx.service active (running) after 5");
+    /* It comes up and falls over. */
+    put_tool(&s, "systemctl",
+             "case $1 in show) printf 'ActiveState=failed\\nSubState=failed\\nResult=exit-code\\n';; esac");
+    send_all(&s, host_change_unit(&s.places[0], HOST_START, "nginx.service", &s.error));
+    expect_told(&s, "nginx.service FAILED (exit-code)");
+    put_tool(&s, "systemctl",
+             "case $1 in show) printf 'ActiveState=inactive\\nSubState=dead\\nResult=success\\n';; esac");
+    send_all(&s, host_change_unit(&s.places[0], HOST_STOP, "nginx.service", &s.error));
+    expect_told(&s, "nginx.service inactive (dead)");
+    put_tool(&s, "systemctl", "echo 'Failed to stop x.service: Unit x.service not loaded.' >&2; exit 5");
+    send_all(&s, host_change_unit(&s.places[0], HOST_STOP, "x.service", &s.error));
+    assert_int_equal(s.change->steps[0].outcome, STEP_FAILED);
+    assert_non_null(strstr(s.error.why, "not loaded"));
+    stage_close(&s);
+}
+
+static void test_container_is_watched(void **state)
+{
+    struct stage s;
+    stage_open(&s, state, "PATH=$HOME/bin:$PATH");
+    put_tool(&s, "docker", "case $1 in inspect) echo 'exited 137 3';; esac");
+    send_all(&s, host_change_container(&s.places[0], HOST_STOP, "d2415c29f257", "web", &s.error));
+    assert_non_null(strstr(s.report, "stopped web on web1"));
+    expect_told(&s, "web exited, 3 restarts after");
+    put_tool(&s, "docker", "case $1 in inspect) echo 'running 0 0';; esac");
+    send_all(&s, host_change_container(&s.places[0], HOST_RESTART, "d2415c29f257", "web", &s.error));
+    expect_told(&s, "web running after 5");
+    stage_close(&s);
+}
+
+static void test_reboot_is_watched(void **state)
+{
+    struct stage s;
+    struct host_reboot alone = {.grouped = false};
+    stage_open(&s, state, "PATH=$HOME/bin:$PATH");
+    put_tool(&s, "systemctl", ":");
+    put_tool(&s, "cat", "echo 1.5 3.0"); /* of /proc/uptime: it has just begun */
+    send_all(&s, host_change_reboot(&s.places[0], &alone, &s.error));
+    assert_int_equal(s.change->steps[0].outcome, STEP_DONE);
+    assert_true(in_home(s.webs[0], "systemctl.ran"));
+    expect_told(&s, "web1 is back after");
+    stage_close(&s);
+}
+
+static void test_room_is_made(void **state)
+{
+    struct stage s;
+    struct disk_saving packages = {
+        .kind = SAVING_PACKAGES, .what = "packages", .bytes = 5e8, .removable = true};
+    stage_open(&s, state, "PATH=$HOME/bin:$PATH");
+    put_tool(&s, "apt-get", ":");
+    put_tool(&s, "df", "echo Filesystem; echo '/dev/sda1  41152736 33742720 5296128      87% /'");
+    send_all(&s, disk_saving_change(&s.places[0], &packages, "/", &s.error));
+    assert_int_equal(s.change->steps[0].outcome, STEP_DONE);
+    assert_true(in_home(s.webs[0], "apt-get.ran"));
+    expect_told(&s, "/ is at 87 % now, 5.1 GB free");
+    stage_close(&s);
+}
+
 /* ---- sudo ---- */
 
 static void test_sudo_wants_a_password(void **state)
@@ -388,6 +494,10 @@ int main(void)
         ssh_on_both(test_lost_line),
         ssh_on_both(test_deadline),
         ssh_on_both(test_sudo_wants_a_password),
+        ssh_on(test_unit_is_watched, libssh2),
+        ssh_on(test_container_is_watched, libssh2),
+        ssh_on(test_reboot_is_watched, libssh2),
+        ssh_on(test_room_is_made, libssh2),
         ssh_on_both(test_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
