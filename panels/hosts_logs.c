@@ -14,8 +14,8 @@
 
 const struct action hosts_logs_actions[] = {
     {"logs.filter", NULL, "filter", "only lines with a text; the hosts look for it", HAZARD_LOOK, 0},
-    {"logs.clear-filter", NULL, NULL, "all lines again; n and N still go to what was looked for", HAZARD_LOOK,
-     0},
+    {"logs.clear-filter", NULL, NULL,
+     "all lines again, around the selected one; n and N still go to what was looked for", HAZARD_LOOK, 0},
     {"logs.detail", NULL, "detail", "the whole line, with all that is known about it", HAZARD_LOOK, 0},
     {"logs.next-problem", NULL, "problem", "the next warning or error", HAZARD_LOOK, 0},
     {"logs.previous-problem", NULL, NULL, "the warning or error before", HAZARD_LOOK, 0},
@@ -372,6 +372,18 @@ static bool act_search(struct logs_layer *self, const char *action)
 static void ask_source(struct app *app, struct logs_layer *replaces, struct host *const *hosts, size_t count,
                        double around);
 
+/* From a line that was found far back, what stands around it; at the end, all that comes. */
+static void clear_filter(struct logs_layer *self)
+{
+    bool far = self->filter && !self->at_end && log_ring_count(log_follow_ring(self->follow));
+    if (far && self->around == 0) {
+        self->around = self->cursor_at;
+        console_say(self->layer.app->console, SEVERITY_NONE,
+                    "what was said around this line · \"follow\" goes on");
+    }
+    logs_set_filter(self, NULL);
+}
+
 static bool act_lines(struct layer *layer, const char *action)
 {
     struct logs_layer *self = (struct logs_layer *)layer;
@@ -379,7 +391,7 @@ static bool act_lines(struct layer *layer, const char *action)
     if (strcmp(action, "logs.filter") == 0)
         console_prompt(app->console, "/", "log-filter", self->filter, filter_done, self);
     else if (strcmp(action, "logs.clear-filter") == 0)
-        logs_set_filter(self, NULL);
+        clear_filter(self);
     else if (strcmp(action, "logs.pause") == 0)
         log_follow_pause(self->follow, !log_follow_paused(self->follow));
     else if (strcmp(action, "logs.follow") == 0)
