@@ -43,6 +43,7 @@ struct host {
     double wanted_at; /* wall time */
     double medium_due, slow_due, second_due, processes_due; /* monotonic; 0: nothing */
     ev_timer later;
+    char release[100]; /* that was compared with the others' */
     char differs[120]; /* how its release differs from the others', or "" */
     UT_hash_handle hh;
 };
@@ -155,9 +156,14 @@ static const char *usual_release(const struct host *of)
     return usual;
 }
 
+/* All of the group again, when a release has changed. */
 static void compare_releases(struct host *changed)
 {
     struct fleet *fleet = changed->fleet;
+    const char *now = release_of(changed);
+    if (!strcmp(now ? now : "", changed->release))
+        return;
+    snprintf(changed->release, sizeof changed->release, "%s", now ? now : "");
     const char *found = usual_release(changed);
     char usual[100];
     snprintf(usual, sizeof usual, "%s", found ? found : "");

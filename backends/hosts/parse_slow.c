@@ -20,7 +20,7 @@ static const struct {
 } denials[] = {
     {"io", "reads and writes of other users' processes",
      "only root may read /proc/PID/io: connect as root, or go without"},
-    {"sockets", "which process listens", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s -H -tlnp, %2$s -H -xlnp"},
+    {"sockets", "which process listens", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s -H -txlnp"},
     {"containers", "containers",
      "sudoers: %1$s ALL=(root) NOPASSWD: %2$s ps *, %2$s inspect *, %2$s images *, %2$s image inspect * (the "
      "group "
@@ -469,6 +469,8 @@ void parse_slow_section(struct host_record *record, struct host_part *part, stru
         now->release_since = span_time(line);
     else if (span_is(name, "versions"))
         parse_versions(record, part, body);
+    else if (span_is(name, "owners"))
+        parse_owners(record, part, body);
     else if (span_is(name, "images"))
         parse_images(record, part, body);
 }

@@ -42,7 +42,7 @@ static bool wanted_path(struct span path, int backlog)
     if (!span_starts(path, "/"))
         return false;
     return backlog > 0 || span_find(path, "gunicorn") != path.length ||
-           span_find(path, "uwsgi") != path.length || span_find(path, "postgresql") != path.length ||
+           span_find(path, "uwsgi") != path.length || span_find(path, ".s.PGSQL") != path.length ||
            span_find(path, "redis") != path.length || span_find(path, "php") != path.length ||
            span_find(path, "docker") != path.length;
 }
@@ -56,30 +56,43 @@ static struct host_listener *add_listener(struct host_record *record, struct hos
     return listener;
 }
 
-static void read_ss(struct host_record *record, struct host_part *part, struct span line)
+/* "LISTEN 0 511 127.0.0.1:80 0.0.0.0:*", "u_str LISTEN 0 128 /run/x.sock 20123 * 0"; with more than one
+ * family "tcp" stands in front. */
+static bool read_ss(struct host_part *part, struct host_listener *listener, struct span line)
 {
     struct span word, local, peer;
-    struct host_listener listener = {.protocol = "tcp"};
+    *listener = (struct host_listener){.protocol = "tcp"};
     bool local_socket = span_starts(line, "u_");
-    if (local_socket)
+    if (local_socket || span_starts(line, "tcp "))
         span_word(&line, &word);
     if (!span_word(&line, &word) || !span_is(word, "LISTEN") || !span_word(&line, &word) ||
-        !span_integer(word, 1 << 30, &listener.backlog) || !span_word(&line, &word) ||
-        !span_integer(word, 1 << 30, &listener.backlog_limit) || !span_word(&line, &local) ||
+        !span_integer(word, 1 << 30, &listener->backlog) || !span_word(&line, &word) ||
+        !span_integer(word, 1 << 30, &listener->backlog_limit) || !span_word(&line, &local) ||
         !span_word(&line, &peer))
-        return;
+        return false;
     if (local_socket) {
-        if (!wanted_path(local, listener.backlog))
-            return;
-        listener.protocol = "unix";
-        listener.address = span_copy(part, local, 108);
-    } else if (!read_address(part, &listener, local)) {
-        return;
+        if (!wanted_path(local, listener->backlog))
+            return false;
+        listener->protocol = "unix";
+        listener->address = span_copy(part, local, 108);
+    } else if (!read_address(part, listener, local)) {
+        return false;
     }
-    read_users(part, &listener, line);
-    struct host_listener *slot = add_listener(record, part);
-    if (slot)
-        *slot = listener;
+    read_users(part, listener, line);
+    return true;
+}
+
+void parse_owners(struct host_record *record, struct host_part *part, struct span body)
+{
+    struct span line;
+    struct host_listener listener;
+    while (span_line(&body, &line)) {
+        if (!read_ss(part, &listener, line) || !listener.process)
+            continue;
+        struct host_owner *owner = ARRAY_ADD(part, record->owners, record->owner_count, HOST_MAX_LISTENERS);
+        if (owner)
+            *owner = (struct host_owner){listener.address, listener.process, listener.port, listener.pid};
+    }
 }
 
 static int hex_digit(char c)
@@ -138,10 +151,23 @@ void parse_sockets(struct host_record *record, struct host_part *part, struct sp
 {
     struct span line;
     while (span_line(&body, &line)) {
+        struct host_listener listener, *slot;
         if (span_starts(line, "/proc/net/"))
             read_proc_tcp(record, part, line);
-        else
-            read_ss(record, part, line);
+        else if (read_ss(part, &listener, line) && (slot = add_listener(record, part)))
+            *slot = listener;
+    }
+}
+
+static void name_owner(const struct host_record *record, struct host_part *part,
+                       struct host_listener *listener)
+{
+    for (size_t i = 0; !listener->process && i < record->owner_count; i++) {
+        const struct host_owner *owner = &record->owners[i];
+        if (owner->port == listener->port && !strcmp(owner->address, listener->address)) {
+            listener->process = talloc_strdup(part, owner->process);
+            listener->pid = owner->pid;
+        }
     }
 }
 
@@ -161,9 +187,11 @@ static int fuller(const void *a, const void *b)
     return x->port != y->port ? (x->port > y->port) - (x->port < y->port) : strcmp(x->address, y->address);
 }
 
-void finish_sockets(struct host_record *record)
+void finish_sockets(struct host_record *record, struct host_part *part)
 {
     struct host_snapshot *now = &record->now;
+    for (size_t i = 0; i < now->listener_count; i++)
+        name_owner(record, part, (struct host_listener *)&now->listeners[i]);
     if (now->listener_count)
         qsort((struct host_listener *)now->listeners, now->listener_count, sizeof *now->listeners, fuller);
     now->worst_listener = now->listener_count ? &now->listeners[0] : NULL;

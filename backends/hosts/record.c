@@ -82,6 +82,7 @@ static void forget_slow(struct host_record *record)
     now->certificate_days = now->release_since = NAN;
     record->versions = NULL, record->version_count = 0;
     record->images = NULL, record->image_count = 0;
+    record->owners = NULL, record->owner_count = 0;
 }
 
 static void forget_detail(struct host_record *record)
@@ -197,7 +198,7 @@ static void finish_medium(struct host_record *record, struct host_part *part,
     double before = record->process_uptime, seconds = NAN;
     struct process_sample *sample = parse_processes(NULL, later[MEDIUM_PROCESSES]);
     finish_mounts(record, answer->answered);
-    finish_sockets(record);
+    finish_sockets(record, part);
     if (sample) {
         parse_process_io(sample, later[MEDIUM_IO]);
         parse_deleted(sample, later[MEDIUM_DELETED]);

@@ -95,6 +95,12 @@ struct host_image {
     double created;
 };
 
+/* Who listens: of the slow tier, because finding it out is dear. */
+struct host_owner {
+    const char *address, *process;
+    int port, pid;
+};
+
 /* Of a process, learned with the details. */
 struct host_arguments {
     int pid;
@@ -130,6 +136,8 @@ struct host_record {
     size_t version_count;
     struct host_image *images;
     size_t image_count;
+    struct host_owner *owners; /* of the slow part */
+    size_t owner_count;
     struct host_arguments *arguments; /* of the detail part */
     size_t argument_count;
     const char *user;                      /* that the collector runs as, or NULL */
@@ -191,7 +199,9 @@ void finish_processes(struct host_record *record, struct host_part *part, struct
 struct sampled_process *sampled_find(const struct process_sample *sample, int pid);
 
 void parse_sockets(struct host_record *record, struct host_part *part, struct span body);
-void finish_sockets(struct host_record *record);
+void parse_owners(struct host_record *record, struct host_part *part, struct span body);
+/* Names those who listen, and puts the fullest first. */
+void finish_sockets(struct host_record *record, struct host_part *part);
 void parse_containers(struct host_record *record, struct host_part *part, struct span body, double now);
 void parse_cgroups(struct host_record *record, struct span body, double seconds);
 void find_services(struct host_record *record, struct host_part *part, const struct process_sample *sample,

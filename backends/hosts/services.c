@@ -182,11 +182,11 @@ static void add_children(struct host_service *service, const struct process_samp
 static bool listens(const struct host_listener *listener, const struct host_service *service,
                     const struct process_sample *sample)
 {
-    if (listener->pid) {
-        const struct sampled_process *holder = sampled_find(sample, listener->pid);
-        return listener->pid == service->pid || (holder && holder->parent == service->pid);
-    }
-    /* Who holds it is not permitted to know: by the port that everybody uses, or the path. */
+    const struct sampled_process *holder = listener->pid ? sampled_find(sample, listener->pid) : NULL;
+    if (holder)
+        return holder->pid == service->pid || holder->parent == service->pid;
+    /* Who holds it is not permitted to know, or it was somebody who is gone: by the port that everybody uses,
+     * or the path. */
     if (!strcmp(listener->protocol, "unix"))
         return service->kind == SERVICE_GUNICORN && strstr(listener->address, "gunicorn");
     return (service->kind == SERVICE_NGINX && (listener->port == 80 || listener->port == 443)) ||
@@ -211,7 +211,7 @@ static void find_backlog(struct host_service *service, const struct host_snapsho
     int port = service->kind == SERVICE_GUNICORN ? bound_port(args) : 0;
     for (size_t i = 0; i < now->listener_count; i++) {
         const struct host_listener *listener = &now->listeners[i];
-        if (!listens(listener, service, sample) && !(port && !listener->pid && listener->port == port))
+        if (!listens(listener, service, sample) && !(port && listener->port == port))
             continue;
         if (listener->backlog > service->backlog) {
             service->backlog = listener->backlog;

@@ -252,11 +252,11 @@ static void history_is_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ssh_on(reads_this_machine, libssh2),
+        ssh_on_both(reads_this_machine),
         ssh_on(details_while_wanted, libssh2),
         ssh_on(a_hung_host_ages_and_comes_back, libssh2),
-        ssh_on(a_killed_session_comes_back, libssh2),
-        ssh_on(a_shell_that_is_none_is_told, libssh2),
+        ssh_on_both(a_killed_session_comes_back),
+        ssh_on_both(a_shell_that_is_none_is_told),
         ssh_on(releases_that_differ_stand_out, libssh2),
         ssh_on(history_is_kept, libssh2),
     };

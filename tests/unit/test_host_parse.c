@@ -275,6 +275,23 @@ static void sockets_with_accept_queues(void **state)
     snapshot_release(s);
 }
 
+/* Learned by the slow tier, named by the next medium one. */
+static void sockets_have_owners(void **state)
+{
+    struct host_record *record = record_new(state);
+    const struct host_listener *found = NULL;
+    take(record, "slow_systemd", NOW - 100);
+    take(record, "medium_debian_1", NOW);
+    struct host_snapshot *s = publish(record, NOW);
+    for (size_t i = 0; i < s->listener_count; i++)
+        found = s->listeners[i].port == 8443 ? &s->listeners[i] : found;
+    if (!found)
+        fail();
+    assert_string_equal(found->process, "nginx");
+    assert_int_equal(found->pid, 14541);
+    snapshot_release(s);
+}
+
 static void services_without_titles(void **state)
 {
     struct host_record *record = record_new(state);
@@ -650,6 +667,7 @@ int main(void)
         TEST(mounts_with_types),
         TEST(processes_by_weight),
         TEST(sockets_with_accept_queues),
+        TEST(sockets_have_owners),
         TEST(services_without_titles),
         TEST(containers_and_their_cgroups),
         TEST(a_docker_without_daemon_is_told),
