@@ -379,7 +379,7 @@ void lib_channels_step(struct lib_session *session)
     }
     /* Nobody reads, but something came: an end, or a question of the server. The answer to ours comes
      * behind it. */
-    if (!session->channels && !session->probing && !w->dry && !w->ended && !w->broken)
+    if (!session->channels && !session->probing && wire_look(session) && !w->ended && !w->broken)
         lib_channels_probe(session);
     if (w->ended && w->in.length == 0)
         session_fail_code(session, NULL, 0);

@@ -123,6 +123,8 @@ void lib_channel_changed(void *channel);
 void lib_channel_close(void *channel);
 void lib_channels_step(struct lib_session *session);
 /* Asks the server for something that it must answer. */
+/* Whether something is there to be read (without reading it), or the end came. */
+bool wire_look(struct lib_session *session);
 void lib_channels_probe(struct lib_session *session);
 void lib_channels_free(struct lib_session *session);
 /* Some are to be opened and cannot be yet. */

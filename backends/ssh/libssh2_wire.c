@@ -89,6 +89,22 @@ static ssize_t receive_from_socket(struct lib_session *session, void *buffer, si
     return -number;
 }
 
+bool wire_look(struct lib_session *session)
+{
+    struct wire *w = &session->wire;
+    char byte;
+    if (w->dry || w->broken || w->ended)
+        return false;
+    if (w->fd < 0) {
+        w->dry = w->in.length == 0 && !w->ended;
+        return !w->dry;
+    }
+    ssize_t n = recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    w->ended = n == 0;
+    w->dry = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    return !w->dry;
+}
+
 static ssize_t receive(libssh2_socket_t fd, void *buffer, size_t length, int flags, void **abstract)
 {
     struct lib_session *session = *abstract;
