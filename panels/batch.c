@@ -286,7 +286,7 @@ static void print_padded(FILE *file, const char *text, int width, bool right)
 static char *plain_cell(const void *context, const struct column *column, struct value value)
 {
     char text[512];
-    if (value.kind == VALUE_TEXT)
+    if (value.kind == VALUE_TEXT && !(column->flags & COLUMN_SCREEN))
         return exact_text(context, column, value);
     return talloc_strdup(context, value_format(text, sizeof text, column, value));
 }

@@ -133,7 +133,7 @@ static void add_row(struct rows *rows, const char *id, int depth, enum severity 
 {
     struct disk_row *row = talloc(rows->list, struct disk_row);
     *row = made;
-    row->share = 100 * row->bytes / rows->whole;
+    row->share = made.kind == ROW_SAVING || made.kind == ROW_TITLE ? NAN : 100 * row->bytes / rows->whole;
     row_list_add(
         rows->list,
         (struct table_row){
@@ -180,7 +180,7 @@ static void add_savings(struct rows *rows)
     add_row(rows, "safe to remove", 0, SEVERITY_NONE,
             (struct disk_row){.kind = ROW_TITLE,
                               .text = !savings ? "safe to remove: looking …"
-                                      : count  ? "safe to remove"
+                                      : count  ? "safe to remove, on whatever mount of this host it lies"
                                                : "safe to remove: nothing was found",
                               .bytes = count ? sum : NAN,
                               .grown_bytes = NAN});
@@ -250,11 +250,8 @@ static size_t make_notes(const struct disk_layer *self, const void *context, cha
                                          "these. Enter measures one folder",
                                          DISK_SECONDS);
     if (level && level->denied)
-        notes[count++] =
-            talloc_asprintf(context,
-                            "! %zu folders are not permitted and not counted · sudoers: LOGIN ALL=(root) "
-                            "NOPASSWD: /usr/bin/du",
-                            level->denied);
+        notes[count++] = talloc_asprintf(
+            context, "! %zu folders are not permitted and not counted · " DISK_SUDOERS, level->denied);
     if (level && mount && !level->partial && !level->denied &&
         mount->used_bytes - level->bytes > UNSEEN_SHARE * mount->size_bytes)
         notes[count++] = talloc_asprintf(

@@ -331,7 +331,7 @@ static const struct column columns[] = {
      value_of_swap_in, NULL},
     {"psi", "psi",
      "pressure: percent of the last 10 s in which somebody waited for cpu, io or memory (the worst)",
-     UNIT_NONE, 6, 4, COLUMN_SCREEN, value_of_psi, NULL},
+     UNIT_PERCENT, 6, 4, COLUMN_SCREEN, value_of_psi, NULL},
     {"psi_cpu_some10", "psi cpu", "percent of the last 10 s in which somebody waited for a cpu", UNIT_NONE, 7,
      9, COLUMN_HIDDEN, value_of_psi_cpu, NULL},
     {"psi_io_some10", "psi io", "percent of the last 10 s in which somebody waited for a disk", UNIT_NONE, 7,

@@ -89,9 +89,9 @@ static struct value value_of_why(const void *row)
 }
 
 static const struct column columns[] = {
-    {"name", "url", "its name in the environment", UNIT_NONE, 12, 0, 0, value_of_name, NULL},
+    {"name", "url", "its name in the environment", UNIT_NONE, 8, 0, 0, value_of_name, NULL},
     {"domain", "domain", "the tenant's domain", UNIT_NONE, 24, 0, 0, value_of_domain, NULL},
-    {"from", "from", "who asked: this machine, or a host", UNIT_NONE, 10, 1, 0, value_of_from, NULL},
+    {"from", "from", "who asked: this machine, or a host", UNIT_NONE, 8, 0, 0, value_of_from, NULL},
     {"state", "state",
      "critical: no answer, a wrong one, or a certificate that is not trusted; warning: slow", UNIT_NONE, 9, 0,
      0, value_of_state, NULL},

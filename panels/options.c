@@ -266,7 +266,7 @@ void options_print_help(const struct command *command, FILE *file)
         fprintf(file, "signalbox %s%s%s: %s\n\n", command->name, command->arguments ? " " : "",
                 command->arguments ? command->arguments : "", command->help);
     } else {
-        fputs("signalbox: a terminal console for a multi-tenant platform on PostgreSQL\n\n"
+        fputs("signalbox: a terminal console for a multi-tenant platform: PostgreSQL and its hosts\n\n"
               "  signalbox [OPTIONS] [DSN ...]          opens the console\n"
               "  signalbox COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n",
               file);
@@ -276,7 +276,8 @@ void options_print_help(const struct command *command, FILE *file)
                      commands[i].arguments ? commands[i].arguments : "");
             fprintf(file, "  %-26s %s\n", left, commands[i].help);
         }
-        fputs("\nWithout a file, --postgres or a DSN, the PG* variables say where to look, as with psql.\n\n",
+        fputs("\nWithout a file, --ssh, --postgres or a DSN, the PG* variables say where to look, as with "
+              "psql.\n\n",
               file);
     }
     fputs("Options:\n", file);
@@ -303,7 +304,8 @@ void options_print_troff(FILE *file, const char *text)
 void options_print_manual(FILE *file)
 {
     fputs(".TH SIGNALBOX 1 \"\" \"signalbox " SIGNALBOX_VERSION "\"\n.SH NAME\n"
-          "signalbox \\- a terminal console for a multi\\-tenant platform on PostgreSQL\n.SH SYNOPSIS\n"
+          "signalbox \\- a terminal console for a multi\\-tenant platform: PostgreSQL and its hosts\n.SH "
+          "SYNOPSIS\n"
           ".B signalbox\n[OPTIONS] [DSN ...]\n.br\n.B signalbox\nCOMMAND [OPTIONS] [ARGUMENTS]\n",
           file);
     fputs(".SH COMMANDS\n", file);

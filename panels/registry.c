@@ -14,9 +14,11 @@ extern const struct panel_ops panel_host;
 extern const struct panel_ops panel_audit;
 
 const struct panel_ops *const panel_registry[] = {
+    /* each on the key of its number */
     &panel_queries,
     &panel_hosts,
     &panel_audit,
+    /* opened by another one */
     &panel_host,
 };
 const size_t panel_count = sizeof panel_registry / sizeof *panel_registry;

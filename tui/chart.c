@@ -11,9 +11,11 @@
 
 enum { AXIS = 7 /* "  400 ┤" */, LABEL_GAP = 12, COLUMNS_MAX = 512 };
 
-/* The nice number (1, 2 or 5 times a power of ten) that is not below `value`; at least 1. */
+/* The nice number (1, 2 or 5 times a power of ten) that is not below `value`; at least 1. What is above it by
+ * rounding alone (shares that add up to 100.2 %) does not double the scale. */
 static double chart_nice(double value)
 {
+    value *= 0.995;
     if (!(value > 1))
         return 1;
     double power = pow(10, floor(log10(value)));

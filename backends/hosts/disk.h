@@ -10,6 +10,9 @@
 
 #include "backends/hosts/host_change.h"
 
+/* du with any argument would be a way to read every file (--files0-from): one folder, and no other option. */
+#define DISK_SUDOERS "sudoers: LOGIN ALL=(root) NOPASSWD: /usr/bin/du ^-0 -xk -d 1 /[^ ]*$"
+
 enum { DISK_SECONDS = 20, DISK_ENTRIES = 400, DISK_LOG_DAYS = 7, DISK_JOURNAL_MB = 100 };
 
 struct disk_entry {

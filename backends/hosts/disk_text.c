@@ -23,9 +23,17 @@ char *disk_measure_script(const void *context, const struct host_place *place, c
 {
     bool root = place->login && strcmp(place->login, "root") == 0;
     char *quoted = ssh_quote(NULL, path);
+    /* Asked for as they are run: sudoers may allow just these. find with -exec would be all of root, so that
+     * it is often not allowed where du is. */
+    char *privileged =
+        root ? talloc_strdup(NULL, "")
+             : talloc_asprintf(NULL,
+                               "sudo -n -l du $z -xk -d 1 %s >/dev/null 2>&1 && s='sudo -n'\n"
+                               "[ \"$s\" ] && sudo -n -l find %s -exec du >/dev/null 2>&1 && f='sudo -n'\n",
+                               quoted, quoted);
     char *script = talloc_asprintf(
         context,
-        HEAD "z= h= i= s=\n"
+        HEAD "z= h= i= s= f=\n"
              "du --version 2>/dev/null | grep -q GNU && z=-0 h=-z\n"
              "command -v ionice >/dev/null 2>&1 && i='ionice -c3'\n"
              "%s"
@@ -33,11 +41,11 @@ char *disk_measure_script(const void *context, const struct host_place *place, c
              "awk '/ermission denied/{n++} /^@rc/{r=$2} END{printf \"@end %%d %%d\\n\", r, n}' >&4; } 3>&1 "
              "4>&2 |\n"
              "sort $h -rn | head $h -n %d\n"
-             "timeout 10 nice -n 19 $i $s find %s -maxdepth 1 -xdev -type f -size +1023k -exec du -k $z {} + "
+             "timeout 10 nice -n 19 $i $f find %s -maxdepth 1 -xdev -type f -size +1023k -exec du -k $z {} + "
              "2>/dev/null |\n"
              "sort $h -rn | head $h -n %d | sed $h 's/^/f/'\n",
-        root ? "" : "sudo -n -l du >/dev/null 2>&1 && s='sudo -n'\n", DISK_SECONDS, quoted, DISK_ENTRIES / 2,
-        quoted, DISK_ENTRIES / 2);
+        privileged, DISK_SECONDS, quoted, DISK_ENTRIES / 2, quoted, DISK_ENTRIES / 2);
+    talloc_free(privileged);
     talloc_free(quoted);
     return script;
 }
@@ -139,7 +147,7 @@ struct disk_level *disk_level_read(const void *context, const char *path, const 
     qsort(reading.entries, level->count, sizeof *reading.entries, largest_first);
     if (!reading.whole && !level->count) {
         error_set(error, level->denied ? ERROR_DENIED : ERROR_SERVER, NULL, "it cannot be measured",
-                  level->denied ? "sudoers: LOGIN ALL=(root) NOPASSWD: /usr/bin/du" : NULL, "%s",
+                  level->denied ? DISK_SUDOERS : NULL, "%s",
                   level->denied                 ? "the login may not read the folder"
                   : errors && *errors && !ended ? errors
                                                 : "du said nothing");

@@ -171,7 +171,8 @@ struct change *host_change_rotate(const struct host_place *place, const char *pa
         change, place, talloc_asprintf(change, "%s on %s", short_path(path), place->host), path, command);
     if (!root)
         host_step_of(step)->sudoers = talloc_asprintf(
-            change, "%s ALL=(root) NOPASSWD: /usr/sbin/logrotate -f /etc/logrotate.d/*", place->login);
+            change, "%s ALL=(root) NOPASSWD: /usr/sbin/logrotate ^-f /etc/logrotate\\.d/[A-Za-z0-9_-]+$",
+            place->login);
     return change;
 }
 
