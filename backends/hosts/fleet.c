@@ -17,7 +17,7 @@
 /* A collector goes on for a while after the last look: people come back. */
 #define LINGER_S 60.0
 /* The second sample, without which no rate is known, comes soon. */
-#define SECOND_SAMPLE_S 1.0
+#define SECOND_SAMPLE_S 0.5
 #define SECOND_PROCESSES_S 3.0
 /* What starts the slower tiers of many hosts is spread by this much for each host. */
 #define SPREAD_MEDIUM_S 0.03
@@ -37,7 +37,7 @@ struct host {
     struct history *history;
     struct feed feeds[HOST_TIERS];
     const void *snapshot, *previous; /* the previous one is kept for those who still read it in this turn */
-    bool wanted, medium_wanted, slow_wanted, processes_compared;
+    bool wanted, medium_wanted, slow_wanted, sampled_twice, processes_compared;
     int detail_wanted;
     double share;     /* of an interval: when in it this host is asked */
     double wanted_at; /* wall time */
@@ -234,14 +234,17 @@ static void on_later(struct ev_loop *ev, ev_timer *timer, int events)
     start_later(host);
 }
 
+/* The slower tiers follow the second fast sample: who waits for all of them has the rates, too. */
 static void start_slower_tiers(struct host *host, bool rates_known)
 {
     double now = clock_monotonic(), hosts = (double)host->fleet->count - 1;
-    if (!rates_known && host->second_due <= 0)
+    bool again = !rates_known && !host->sampled_twice;
+    if (again && host->second_due <= 0)
         host->second_due = now + SECOND_SAMPLE_S;
-    if (!host->medium_wanted && host->medium_due <= 0)
+    host->sampled_twice = true;
+    if (!again && !host->medium_wanted && host->medium_due <= 0)
         host->medium_due = now + 0.001 + hosts * SPREAD_MEDIUM_S * host->share;
-    if (!host->slow_wanted && host->slow_due <= 0)
+    if (!again && !host->slow_wanted && host->slow_due <= 0)
         host->slow_due = now + 0.002 + hosts * SPREAD_SLOW_S * host->share;
     start_later(host);
 }
@@ -487,7 +490,7 @@ static void host_want(struct host *host, bool wanted)
         feed_want(&host->feeds[HOST_SLOW], false);
     host->medium_wanted = host->slow_wanted = false;
     host->medium_due = host->slow_due = host->second_due = host->processes_due = 0;
-    host->processes_compared = false;
+    host->sampled_twice = host->processes_compared = false;
     start_later(host);
 }
 
