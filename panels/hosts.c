@@ -260,7 +260,7 @@ static const struct action actions[] = {
      "can a user log in now: the URLs, asked from here and from a host", HAZARD_LOOK, 0},
     {"hosts.shell", "shell", "shell", "a shell on the host, with the system's ssh", HAZARD_LOOK, NEED_ROW},
     {"hosts.logs", "logs", "logs", "the logs of this host or of the marked ones, merged by time", HAZARD_LOOK,
-     NEED_ROW},
+     0},
     {"hosts.disk", "disk", "disk", "which directories fill it, what grows, what is safe to remove",
      HAZARD_LOOK, NEED_ROW},
     {"hosts.trust", "trust", NULL, "add the key of a host that is not known yet, after a dialog",

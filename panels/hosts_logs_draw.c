@@ -146,8 +146,8 @@ static int draw_summary(struct logs_layer *self, struct screen *screen, int top,
     if (!log_follow_dropped(self->follow))
         return 1;
     screen_format(screen, top + 1, 0, columns, STYLE_WARNING,
-                  "%.0f lines dropped: they came faster than 2 MB a second; a filter lets fewer come",
-                  (double)log_follow_dropped(self->follow));
+                  "%s lines dropped: they came faster than 2 MB a second; a filter lets fewer come",
+                  format_count(count, sizeof count, (double)log_follow_dropped(self->follow)));
     return 2;
 }
 

@@ -23,6 +23,7 @@ enum log_format {
     LOG_FORMAT_GUNICORN,
     LOG_FORMAT_CELERY,
     LOG_FORMAT_POSTGRES,
+    LOG_FORMAT_REDIS,
     LOG_FORMAT_JSON, /* the journal's, nginx' escape=json, PostgreSQL's jsonlog, docker's files */
     LOG_FORMAT_JOURNAL_SHORT,
     LOG_FORMAT_SYSLOG,
@@ -84,8 +85,8 @@ void log_parse(struct log_parser *parser, const char *line, size_t length, struc
  * safe. Returns the length written (at most size - 1). */
 size_t log_access_text(char *buffer, size_t size, const struct log_line *line);
 
-/* The format of that name ("nginx", "gunicorn", "celery", "postgres", "journal", "docker", "json", "plain");
- * AUTO for NULL and every other one. */
+/* The format of that name ("nginx", "gunicorn", "celery", "postgres", "redis", "journal", "docker", "json",
+ * "plain"); AUTO for NULL and every other one. */
 enum log_format log_format_find(const char *name);
 /* "debug" to "critical"; "" for unknown. */
 const char *log_level_name(enum log_level level);

@@ -17,6 +17,8 @@ size_t log_time_iso(const char *text, size_t length, int zone_s, double *time, b
 size_t log_time_slashes(const char *text, size_t length, int zone_s, double *time);
 /* "21/Nov/2026:14:05:10 +0000" */
 size_t log_time_common(const char *text, size_t length, double *time);
+/* "21 Nov 2026 14:05:10.204" */
+size_t log_time_words(const char *text, size_t length, int zone_s, double *time);
 /* "Nov 21 14:05:10": the year is that which brings it nearest to now. */
 size_t log_time_syslog(const char *text, size_t length, int zone_s, double now, double *time);
 /* "1795261000.123": 10 digits, or 13, 16, 19 of milli-, micro- and nanoseconds. */

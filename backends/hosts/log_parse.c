@@ -188,6 +188,27 @@ static bool parse_postgres(struct log_parser *parser, const char *line, size_t l
     return postgres_severity(parser, out);
 }
 
+/* "811:M 21 Nov 2026 14:05:10.204 # Can't save in background": role, time, level */
+static bool parse_redis(struct log_parser *parser, const char *line, size_t length, struct log_line *out)
+{
+    size_t at = 0;
+    while (at < length && at < 9 && log_is_digit(line[at]))
+        at++;
+    if (!at || at + 3 >= length || line[at] != ':' || !log_is_upper(line[at + 1]) || line[at + 2] != ' ')
+        return false;
+    at += 3;
+    size_t used = log_time_words(line + at, length - at, parser->zone_s, &out->time);
+    if (!used || at + used + 2 >= length)
+        return false;
+    at += used + 1;
+    out->level = line[at] == '#'   ? LEVEL_WARNING
+                 : line[at] == '*' ? LEVEL_NOTICE
+                 : line[at] == '-' ? LEVEL_INFO
+                                   : LEVEL_DEBUG;
+    out->text = from(line, at + 1, length);
+    return true;
+}
+
 /* One cell of a CSV line at *at; quotes in quotes are put into scratch. */
 static struct log_text csv_next(const char *line, size_t *at, size_t length, char *scratch, size_t *used)
 {
@@ -324,11 +345,17 @@ static const struct shape {
     enum log_format format;
     shape_parser *parse;
 } shapes[] = {
-    {LOG_FORMAT_JSON, log_parse_json},           {LOG_FORMAT_ACCESS, log_parse_access},
-    {LOG_FORMAT_NGINX_ERROR, parse_nginx_error}, {LOG_FORMAT_GUNICORN, parse_gunicorn},
-    {LOG_FORMAT_CELERY, parse_celery},           {LOG_FORMAT_POSTGRES, parse_postgres},
-    {LOG_FORMAT_POSTGRES, parse_postgres_csv},   {LOG_FORMAT_JOURNAL_SHORT, parse_journal_short},
-    {LOG_FORMAT_DOCKER, parse_docker},           {LOG_FORMAT_SYSLOG, parse_syslog},
+    {LOG_FORMAT_JSON, log_parse_json},
+    {LOG_FORMAT_ACCESS, log_parse_access},
+    {LOG_FORMAT_NGINX_ERROR, parse_nginx_error},
+    {LOG_FORMAT_GUNICORN, parse_gunicorn},
+    {LOG_FORMAT_CELERY, parse_celery},
+    {LOG_FORMAT_POSTGRES, parse_postgres},
+    {LOG_FORMAT_POSTGRES, parse_postgres_csv},
+    {LOG_FORMAT_REDIS, parse_redis},
+    {LOG_FORMAT_JOURNAL_SHORT, parse_journal_short},
+    {LOG_FORMAT_DOCKER, parse_docker},
+    {LOG_FORMAT_SYSLOG, parse_syslog},
 };
 
 enum { SHAPE_COUNT = sizeof shapes / sizeof *shapes };
@@ -423,8 +450,9 @@ enum log_format log_format_find(const char *name)
         enum log_format format;
     } names[] = {
         {"nginx", LOG_FORMAT_ACCESS},      {"gunicorn", LOG_FORMAT_GUNICORN},   {"celery", LOG_FORMAT_CELERY},
-        {"postgres", LOG_FORMAT_POSTGRES}, {"postgresql", LOG_FORMAT_POSTGRES}, {"json", LOG_FORMAT_JSON},
-        {"journal", LOG_FORMAT_JSON},      {"docker", LOG_FORMAT_DOCKER},       {"plain", LOG_FORMAT_PLAIN},
+        {"postgres", LOG_FORMAT_POSTGRES}, {"postgresql", LOG_FORMAT_POSTGRES}, {"redis", LOG_FORMAT_REDIS},
+        {"json", LOG_FORMAT_JSON},         {"journal", LOG_FORMAT_JSON},        {"docker", LOG_FORMAT_DOCKER},
+        {"plain", LOG_FORMAT_PLAIN},
     };
     for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i].name) == 0)

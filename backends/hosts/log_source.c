@@ -23,12 +23,13 @@ static const struct log_source usual[] = {
     {"gunicorn", LOG_SOURCE_FILES, "/var/log/gunicorn/*.log", NULL, NULL, LOG_FORMAT_GUNICORN},
     {"celery", LOG_SOURCE_FILES, "/var/log/celery/*.log", NULL, NULL, LOG_FORMAT_CELERY},
     {"postgres", LOG_SOURCE_FILES, "/var/log/postgresql/*.log", NULL, NULL, LOG_FORMAT_POSTGRES},
+    {"redis", LOG_SOURCE_FILES, "/var/log/redis/*.log", NULL, NULL, LOG_FORMAT_REDIS},
     {"syslog", LOG_SOURCE_FILES, "/var/log/syslog", NULL, NULL, LOG_FORMAT_SYSLOG},
 };
 
 static enum log_format format_of(const struct environment_log *log)
 {
-    static const char *const words[] = {"nginx", "gunicorn", "celery", "postgres"};
+    static const char *const words[] = {"nginx", "gunicorn", "celery", "postgres", "redis"};
     if (log->format)
         return log_format_find(log->format);
     if (log->unit)
@@ -167,7 +168,7 @@ static char *minutes(const void *context, double from, double to)
         context,
         "p=; l=$(printf '\\n_'); l=${l%%_}; t=%.0f; while [ $t -le %.0f ]; do for u in '' -u; do "
         "m=$(date $u -d @$t '+%%d/%%b/%%Y:%%H:%%M%%n%%Y/%%m/%%d %%H:%%M%%n%%Y-%%m-%%d %%H:%%M%%n"
-        "%%Y-%%m-%%dT%%H:%%M%%n%%b %%e %%H:%%M'); "
+        "%%Y-%%m-%%dT%%H:%%M%%n%%b %%e %%H:%%M%%n%%d %%b %%Y %%H:%%M'); "
         "[ \"$m\" ] && p=$p${p:+$l}$m; done; t=$((t + 60)); done; ",
         floor(from / 60) * 60, to));
 }

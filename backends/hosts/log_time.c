@@ -150,6 +150,18 @@ size_t log_time_common(const char *text, size_t length, double *time)
     return 26;
 }
 
+size_t log_time_words(const char *text, size_t length, int zone_s, double *time)
+{
+    long days;
+    int seconds;
+    if (length < 20 || text[2] != ' ' || text[6] != ' ' || text[11] != ' ' ||
+        !date(digits(text + 7, 4), month_of(text + 3), digits(text, 2), &days) ||
+        (seconds = time_of_day(text + 12)) < 0)
+        return 0;
+    *time = (double)days * 86400 + seconds - zone_s;
+    return 20 + fraction_at(text + 20, length - 20, time);
+}
+
 size_t log_time_syslog(const char *text, size_t length, int zone_s, double now, double *time)
 {
     if (length < 15 || text[3] != ' ' || text[6] != ' ')

@@ -125,6 +125,7 @@ static void test_others(void **state)
         {LEVEL_WARNING, false, "", "level=warn msg=\"slow\""},
         {LEVEL_WARNING, false, "app", "Hi \xff"},
         {LEVEL_WARNING, true, "", "just text"},
+        {LEVEL_WARNING, false, "", "Can't save in background: fork: Cannot allocate memory"},
     };
     struct file file = open_file("others.txt");
     struct log_parser *parser = parser_of(LOG_FORMAT_AUTO);
