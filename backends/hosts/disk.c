@@ -174,7 +174,7 @@ void disk_look_savings(struct disk *disk)
 {
     if (disk->savings_run)
         return;
-    char *script = disk_savings_script(disk, &disk->place);
+    char *script = disk_savings_script(disk, &disk->place, disk->mount);
     disk->savings_run =
         ssh_run(disk->place.ssh, "sh", script, (struct ssh_run_limits){.deadline_s = 60, .bytes = ANSWER_MAX},
                 savings_answered, disk);
@@ -222,13 +222,13 @@ static bool read_df(const struct host_check *check, const struct ssh_result *res
 }
 
 static char *removal(const void *context, const struct host_place *place, enum disk_saving_kind kind,
-                     const char **sudoers)
+                     const char *mount, const char **sudoers)
 {
     char days[16], keep[32];
     snprintf(days, sizeof days, "+%d", DISK_LOG_DAYS);
     snprintf(keep, sizeof keep, "--vacuum-size=%dM", DISK_JOURNAL_MB);
     const char *const logs[] = {"find",
-                                "/var/log",
+                                disk_log_folder(mount),
                                 "-xdev",
                                 "-type",
                                 "f",
@@ -334,7 +334,7 @@ struct change *disk_saving_change(const struct host_place *place, const struct d
     host_change_confirm_name(change, place);
     struct change_step *step =
         host_change_add(change, place, talloc_asprintf(change, "%s on %s", saving->what, place->host),
-                        saving->what, removal(change, place, saving->kind, &sudoers));
+                        saving->what, removal(change, place, saving->kind, mount, &sudoers));
     if (!isnan(saving->bytes))
         step->subject = talloc_asprintf(change, "%s · about %s", saving->what,
                                         format_bytes(size, sizeof size, saving->bytes));

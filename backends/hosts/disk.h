@@ -63,7 +63,10 @@ char *disk_measure_script(const void *context, const struct host_place *place, c
 struct disk_level *disk_level_read(const void *context, const char *path, const char *output, size_t length,
                                    const char *errors, double at, const struct disk_level *before,
                                    struct error *error);
-char *disk_savings_script(const void *context, const struct host_place *place);
+/* The folder whose rotated logs lie on the mount: /var/log, or the mount itself when it is below that. */
+const char *disk_log_folder(const char *mount);
+/* Only what lies on the mount is answered. */
+char *disk_savings_script(const void *context, const struct host_place *place, const char *mount);
 /* The largest first; a talloc array under context. */
 struct disk_saving *disk_savings_read(const void *context, const char *output, size_t *count);
 /* "1.982MB", "120.0M", "0B (0%)": NAN when it is no size. */

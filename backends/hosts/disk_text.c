@@ -169,27 +169,45 @@ struct disk_level *disk_level_read(const void *context, const char *path, const 
     "'*.[0-9][0-9]' -o -name '*.old' -o -name '*-20[0-9][0-9][0-9][0-9][0-9][0-9]' \\) ! -path "             \
     "'/var/log/journal/*'"
 
-char *disk_savings_script(const void *context, const struct host_place *place)
+const char *disk_log_folder(const char *mount)
+{
+    return strncmp(mount, "/var/log/", 9) == 0 ? mount : "/var/log";
+}
+
+/* What lies on other file systems makes no room on this one. Where nothing tells them apart (no stat),
+ * everything counts. */
+char *disk_savings_script(const void *context, const struct host_place *place, const char *mount)
 {
     bool root = place->login && strcmp(place->login, "root") == 0;
-    return talloc_asprintf(
+    char *quoted = ssh_quote(NULL, mount), *logs = ssh_quote(NULL, disk_log_folder(mount));
+    char *script = talloc_asprintf(
         context,
         HEAD
+        "m=$(stat -c %%d %s 2>/dev/null)\n"
+        "on() { [ \"$(stat -c %%d \"$1\" 2>/dev/null)\" = \"$m\" ]; }\n"
         "t() { if command -v timeout >/dev/null 2>&1; then timeout 10 nice -n 19 \"$@\"; else \"$@\"; fi; }\n"
         "d=docker; [ -w /var/run/docker.sock ] || d='%sdocker'\n"
-        "echo =logs; t find /var/log -xdev -type f " ROTATED " -mtime +%d -exec du -k {} + 2>/dev/null |\n"
+        "echo =logs; on %s && t find %s -xdev -type f " ROTATED " -mtime +%d -exec du -k {} + 2>/dev/null |\n"
         "awk '{s+=$1; n++} END{print s+0, n+0}'\n"
-        "echo =journal; t journalctl -q --disk-usage 2>/dev/null\n"
-        "echo =packages; t du -sk /var/cache/apt/archives 2>/dev/null\n"
-        "echo =docker; command -v docker >/dev/null 2>&1 && t $d system df --format '{{json .}}' "
+        "echo =journal; { on /var/log/journal || on /run/log/journal; } && t journalctl -q --disk-usage "
         "2>/dev/null\n"
-        "echo =images; command -v docker >/dev/null 2>&1 && t $d images -f dangling=true --format "
+        "echo =packages; on /var/cache/apt/archives && t du -sk /var/cache/apt/archives 2>/dev/null\n"
+        "if command -v docker >/dev/null 2>&1; then\n"
+        "r=$(t $d info --format '{{.DockerRootDir}}' 2>/dev/null)\n"
+        "on \"${r:-/var/lib/docker}\" || d=false; else d=false; fi\n"
+        "echo =docker; t $d system df --format '{{json .}}' "
+        "2>/dev/null\n"
+        "echo =images; t $d images -f dangling=true --format "
         "'{{.Size}}' "
         "2>/dev/null | head -n 200\n"
         "echo =deleted; t find /proc/[0-9]*/fd -type l -lname '/* (deleted)' ! -lname '/memfd:*' ! -lname "
-        "'/dev/*' ! -lname '/SYSV*' -exec stat -L -c '%%s %%n' {} + 2>/dev/null | sort -rn | head -n 5 |\n"
-        "while read -r n p; do q=${p#/proc/}; q=${q%%%%/*}; echo \"$n $q $(cat /proc/$q/comm)\"; done\n",
-        root ? "" : "sudo -n ", DISK_LOG_DAYS);
+        "'/dev/*' ! -lname '/SYSV*' -exec stat -L -c '%%s %%d %%n' {} + 2>/dev/null | awk -v m=\"$m\" '$2 == "
+        "m' | sort -rn | head -n 5 |\n"
+        "while read -r n _ p; do q=${p#/proc/}; q=${q%%%%/*}; echo \"$n $q $(cat /proc/$q/comm)\"; done\n",
+        quoted, root ? "" : "sudo -n ", logs, logs, DISK_LOG_DAYS);
+    talloc_free(quoted);
+    talloc_free(logs);
+    return script;
 }
 
 double disk_size_read(const char *text)

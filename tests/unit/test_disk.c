@@ -229,10 +229,17 @@ static void test_savings_script(void **state)
     struct fixture *f = *state;
     char *errors;
     size_t length, count;
-    char *output = run_script(f, disk_savings_script(f, &f->root), &length, &errors);
+    char *output = run_script(f, disk_savings_script(f, &f->root, "/"), &length, &errors);
     assert_non_null(strstr(output, "=logs\n"));
     assert_non_null(strstr(output, "=deleted\n"));
     disk_savings_read(f, output, &count);
+    /* On /proc lies nothing that could be removed: what other file systems hold is not offered there. */
+    output = run_script(f, disk_savings_script(f, &f->root, "/proc"), &length, &errors);
+    assert_non_null(strstr(output, "=deleted\n"));
+    disk_savings_read(f, output, &count);
+    assert_int_equal(count, 0);
+    assert_string_equal(disk_log_folder("/var/log/nginx"), "/var/log/nginx");
+    assert_string_equal(disk_log_folder("/var"), "/var/log");
 }
 
 /* The line that removes rotated logs, on another folder: old rotated ones go, and nothing else. */
