@@ -7,7 +7,9 @@
 
 static void keep_sample(void *data, const char *host, double time, const float values[SERIES_COUNT])
 {
-    host_store_add(((struct app *)data)->store, host, time, values);
+    struct app *app = data;
+    if (app->store)
+        host_store_add(app->store, host, time, values);
 }
 
 static void ask(void *data, struct ssh_question *question)
@@ -111,7 +113,7 @@ struct app *app_new_for(const struct options *options, struct environment *envir
     app->environment = talloc_steal(app, environment);
     app->loop = loop_new();
     app->ssh = make_pool(app);
-    app->store = host_store_new(app->loop, app->environment->name);
+    app->store = options->no_state ? NULL : host_store_new(app->loop, app->environment->name);
     app->fleet = fleet_new(app->loop, app->environment, app->ssh, server_changed, app);
     fleet_set_sampled(app->fleet, keep_sample, app);
     app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);

@@ -24,7 +24,7 @@ struct app {
     size_t server_count;
     const struct pg_server *chosen; /* the one server that is looked at; NULL: all of them */
     struct fleet *fleet;            /* the hosts of the environment; may be empty, never NULL */
-    struct host_store *store;       /* what the hosts did before now */
+    struct host_store *store;       /* what the hosts did before now; NULL: --no-state */
     struct audit *audit;
     struct access *access;
     struct console *console;          /* NULL in batch */

@@ -61,6 +61,9 @@ static void past_loaded(void *data, const struct host_store_range *range, const 
 /* A new minute is there once a minute. */
 static void load_past(struct host_past *past)
 {
+    if (!past->app->store)
+        error_set(&past->error, ERROR_UNSUPPORTED, host_name(past->host), "there is no past",
+                  "Start without --no-state to keep it.", "nothing is kept");
     if (past->loading || !past->app->store || clock_wall() - past->loaded_at < 60)
         return;
     past->loading = true;
@@ -84,19 +87,22 @@ struct look {
     struct chart_series series[3];
     enum host_series from[3];
     size_t count;
+    double full;
 };
 
 static const struct look looks[] = {
     {"cpu %",
      {{"cpu", "█", STYLE_CHART_RUNNING}, {"iowait", "▒", STYLE_CHART_IO}, {"steal", "░", STYLE_CHART_LOCK}},
      {SERIES_CPU, SERIES_IOWAIT, SERIES_STEAL},
-     3},
-    {"memory %", {{"not available", "█", STYLE_CHART_OTHER}}, {SERIES_MEMORY}, 1},
+     3,
+     100},
+    {"memory %", {{"not available", "█", STYLE_CHART_OTHER}}, {SERIES_MEMORY}, 1, 100},
     {"waiting %: cpu, io, memory (psi)",
      {{"cpu", "█", STYLE_CHART_RUNNING}, {"io", "▒", STYLE_CHART_IO}, {"memory", "░", STYLE_CHART_LOCK}},
      {SERIES_PSI_CPU, SERIES_PSI_IO, SERIES_PSI_MEMORY},
-     3},
-    {"busiest disk %", {{"busy", "█", STYLE_CHART_IO}}, {SERIES_IO_BUSY}, 1},
+     3,
+     0},
+    {"busiest disk %", {{"busy", "█", STYLE_CHART_IO}}, {SERIES_IO_BUSY}, 1, 0},
 };
 enum { LOOKS = sizeof looks / sizeof *looks };
 
@@ -124,6 +130,7 @@ static void draw_chart(const struct host_past *past, const struct look *look, st
     struct chart chart = {.title = look->title,
                           .series = look->series,
                           .series_count = look->count,
+                          .full = look->full,
                           .to = clock_wall(),
                           .interval_s = hour ? host_feed(past->host, HOST_FAST)->interval_s : 60};
     chart.samples = samples_of(past, look, context, &times, &values);

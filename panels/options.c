@@ -52,6 +52,8 @@ static const struct option_spec specs[] = {
     {"keymap", 0, TEXT, FIELD(keymap), "NAME", "default, vim or emacs"},
     {"ascii", 0, FLAG, FIELD(ascii), NULL, "draw with ASCII characters only"},
     {"mono", 0, FLAG, FIELD(mono), NULL, "no colour (as with NO_COLOR)"},
+    {"no-state", 0, FLAG, FIELD(no_state), NULL,
+     "write nothing but the audit log: no past of the hosts is kept or read"},
 };
 enum { SPECS = sizeof specs / sizeof *specs };
 

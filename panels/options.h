@@ -32,6 +32,7 @@ struct options {
     double deadline_s; /* for each host; 0: not said */
     const char *keymap;
     bool ascii, mono;
+    bool no_state; /* keep nothing but the audit log */
     long limit;
     const char *source; /* a log */
     const char *grep;

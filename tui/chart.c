@@ -123,7 +123,7 @@ static void make_bins(const struct chart *chart, struct plot *plot, int columns)
     for (int i = 0; i < plot->count; i++)
         plot->bins[i].samples = plot->bins[i].samples > 0;
     fill_between(chart, plot, per_column);
-    plot->scale = greatest;
+    plot->scale = chart->full > 0 ? chart->full : greatest;
 }
 
 static void draw_legend(const struct chart *chart, struct screen *screen, int row, int left, int columns)
