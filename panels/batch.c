@@ -378,7 +378,7 @@ static bool batch_ready(void *data)
     for (size_t i = 0; i < sources->count && settled; i++)
         settled = source_settled(&sources->items[i], batch->asked_at);
     talloc_free(sources);
-    return settled;
+    return settled && (!batch->view->complete || batch->view->complete(batch->app));
 }
 
 /* Tells what failed; the exit status. */

@@ -238,8 +238,8 @@ static void check_accept(struct checks *checks)
         if (listener->backlog_limit > 0)
             check->saturation_severity =
                 host_severity(MEASURE_ACCEPT_QUEUE, 100.0 * listener->backlog / listener->backlog_limit);
-        check->detail =
-            talloc_asprintf(check, "port %d %s", listener->port, listener->process ? listener->process : "");
+        check->detail = talloc_asprintf(check, "port %d%s%s", listener->port, listener->process ? " " : "",
+                                        listener->process ? listener->process : "");
     }
     check->use = talloc_asprintf(check, "%zu listen", now->listener_count);
     if (now->listen_overflows_per_s > 0)
@@ -254,7 +254,7 @@ static void check_units(struct checks *checks)
     check->unknown = now->failed_units < 0;
     if (check->unknown)
         check->detail = now->init && strcmp(now->init, "systemd") != 0
-                            ? talloc_asprintf(check, "no systemd here: %s", now->init)
+                            ? talloc_asprintf(check, "no systemd here: process 1 is %s", now->init)
                             : NULL;
     if (now->unit_count)
         check->use = talloc_asprintf(check, "%zu units", now->unit_count);
@@ -271,6 +271,8 @@ static void check_containers(struct checks *checks)
     const struct host_snapshot *now = checks->snapshot;
     struct check *check = add_check(checks, "containers");
     check->unknown = now->containers_running < 0;
+    if (now->medium_at > 0 && !now->docker)
+        check->use = talloc_strdup(check, "no docker here");
     if (check->unknown)
         return;
     check->use = talloc_asprintf(check, "%d run", now->containers_running);
@@ -297,6 +299,9 @@ static void check_updates(struct checks *checks)
     const struct host_snapshot *now = checks->snapshot;
     struct check *check = add_check(checks, "updates");
     check->unknown = now->updates_security < 0 && now->updates < 0;
+    if (check->unknown && now->slow_at > 0)
+        check->detail =
+            talloc_strdup(check, "not counted yet: after a while on this host, or never without apt or apk");
     if (now->updates >= 0)
         check->use = talloc_asprintf(check, "%d wait", now->updates);
     if (now->updates_security > 0)

@@ -29,6 +29,11 @@ struct host_now {
 /* `why` is allocated under context. */
 struct host_now host_now(const void *context, struct host *host);
 
+/* Has it been asked twice, so that there are rates? True for one that does not answer. */
+bool host_rates_known(struct host *host);
+
+bool host_has_no_systemd(const struct host_snapshot *snapshot);
+
 /* Higher needs somebody sooner. */
 int host_urgency(enum host_state state);
 enum severity host_state_severity(enum host_state state);

@@ -26,7 +26,7 @@ static bool host_known(void *data)
     for (int tier = 0; tier < HOST_TIERS; tier++)
         if (!tier_settled(hosts_state(app)->focus, (enum host_tier)tier))
             return false;
-    return true;
+    return host_rates_known(hosts_state(app)->focus);
 }
 
 /* The rows of a view as an array of objects, by its columns. */

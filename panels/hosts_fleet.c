@@ -220,6 +220,18 @@ COUNT(restarting, MEASURE_RESTARTING, snapshot->containers_restarting)
 COUNT(oom_kills, MEASURE_OOM_KILLS, snapshot->oom_kills_1h)
 COUNT(updates_security, MEASURE_SECURITY_UPDATES, snapshot->updates_security)
 
+/* Without systemd or docker there is nothing to know. */
+static struct value value_of_units(const void *row)
+{
+    const struct host_snapshot *now = SNAPSHOT(row);
+    return now && host_has_no_systemd(now) ? value_blank() : value_of_failed_units(row);
+}
+static struct value value_of_containers(const void *row)
+{
+    const struct host_snapshot *now = SNAPSHOT(row);
+    return now && now->medium_at > 0 && !now->docker ? value_blank() : value_of_restarting(row);
+}
+
 /* The worst of the three. */
 static struct value value_of_psi(const void *row)
 {
@@ -360,10 +372,9 @@ static const struct column columns[] = {
      UNIT_COUNT, 7, 3, 0, value_of_accept, NULL},
     {"listen_overflows_per_s", "overfl.", "connections refused because an accept queue was full", UNIT_PER_S,
      7, 8, COLUMN_HIDDEN, value_of_overflows, NULL},
-    {"failed_units", "units", "units of systemd that failed", UNIT_COUNT, 6, 3, 0, value_of_failed_units,
-     NULL},
+    {"failed_units", "units", "units of systemd that failed", UNIT_COUNT, 6, 3, 0, value_of_units, NULL},
     {"containers_restarting", "cont.", "containers that restart again and again", UNIT_COUNT, 6, 5, 0,
-     value_of_restarting, NULL},
+     value_of_containers, NULL},
     {"oom_kills_1h", "oom", "processes killed for memory in the last hour", UNIT_COUNT, 5, 6, 0,
      value_of_oom_kills, NULL},
     {"cert_days_min", "cert d", "days until the first certificate ends", UNIT_NONE, 6, 6, 0,
@@ -507,6 +518,17 @@ static void group_rows(struct app *app, struct row_list *list)
     }
 }
 
+bool host_has_no_systemd(const struct host_snapshot *snapshot)
+{
+    return snapshot->failed_units < 0 && snapshot->init && strcmp(snapshot->init, "systemd") != 0;
+}
+
+bool host_rates_known(struct host *host)
+{
+    const struct host_snapshot *snapshot = host_latest(host);
+    return host_feed(host, HOST_FAST)->state != FEED_LIVE || !snapshot || !isnan(snapshot->cpu_percent);
+}
+
 /* "6 of 7 answer · release r481 since 02:58": what is asked first. */
 static void note(struct app *app, char *buffer, size_t size)
 {
@@ -529,10 +551,20 @@ static void note(struct app *app, char *buffer, size_t size)
     }
     snprintf(buffer, size, "%zu of %zu answer", answering, count);
     if (release) {
-        char at[32];
-        snprintf(buffer + strlen(buffer), size - strlen(buffer), " · release %s since %s%s", release,
-                 clock_hour_minute(at, sizeof at, since), differs ? ", not everywhere!" : "");
+        char age[32];
+        snprintf(buffer + strlen(buffer), size - strlen(buffer), " · release %s since %s ago%s", release,
+                 format_s(age, sizeof age, fmax(0, clock_wall() - since)),
+                 differs ? ", not everywhere!" : "");
     }
+}
+
+/* Rates need two samples; a host that does not answer has none. */
+static bool rates_known(struct app *app)
+{
+    for (size_t i = 0; i < fleet_count(app->fleet); i++)
+        if (!host_rates_known(fleet_host(app->fleet, i)))
+            return false;
+    return true;
 }
 
 const struct view hosts_fleet = {
@@ -546,6 +578,7 @@ const struct view hosts_fleet = {
     .descending = true,
     .want = want,
     .sources = sources,
+    .complete = rates_known,
     .rows_tell = true,
     .rows = fleet_rows,
     .note = note,
@@ -563,6 +596,7 @@ const struct view hosts_groups = {
     .column_count = sizeof columns / sizeof *columns,
     .want = want,
     .sources = sources,
+    .complete = rates_known,
     .rows_tell = true,
     .rows = group_rows,
     .note = note,

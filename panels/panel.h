@@ -59,6 +59,9 @@ struct view {
     /* Begins or ends wanting the feeds. */
     void (*want)(struct app *app, bool wanted);
     void (*sources)(struct app *app, struct source_list *sources);
+    /* For commands that print once: do rates have their second sample? NULL: the sources' answers are enough.
+     */
+    bool (*complete)(struct app *app);
     /* The rows themselves say which source does not answer and how old they are (a row a host): no lines
      * above the table do. */
     bool rows_tell;

@@ -257,7 +257,10 @@ static void judge_services(struct judgement *j)
         if (service->deleted)
             add(j, SEVERITY_WARNING, 'E', "replaced", service->name,
                 "%s was replaced on disk and still runs the old program: restart it", service->name);
-        if (service->note && strstr(service->note, "does not answer"))
+        if (service->note && !strncmp(service->note, "configuration test failed", 25))
+            add(j, SEVERITY_WARNING, 'E', "configuration", service->name, "%s: %s", service->name,
+                service->note);
+        else if (service->note && strstr(service->note, "does not answer"))
             add(j, SEVERITY_WARNING, 'E', "status", service->name, "%s: %s", service->name, service->note);
     }
 }

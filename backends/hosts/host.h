@@ -106,8 +106,9 @@ enum host_service_kind {
 };
 struct host_service {
     enum host_service_kind kind;
-    const char *name; /* "nginx", "gunicorn app:app" */
-    int pid, workers; /* of the master; workers -1: unknown */
+    const char *name;    /* "nginx", "gunicorn app:app" */
+    const char *program; /* as it was started: "/usr/sbin/nginx", or NULL */
+    int pid, workers;    /* of the master; workers -1: unknown */
     double memory_bytes, age_s;
     float cpu_percent;
     int restarts;               /* children younger than the master by more than a minute; -1: unknown */
@@ -176,6 +177,7 @@ struct host_snapshot {
     const struct host_listener *worst_listener; /* fullest accept queue, or NULL */
     const struct host_container *containers;
     size_t container_count;
+    bool docker;                                   /* it is there, whether it may be asked or not */
     int containers_running, containers_restarting; /* -1: unknown */
     const struct host_service *services;
     size_t service_count;

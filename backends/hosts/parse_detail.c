@@ -88,8 +88,8 @@ static void parse_cron(struct host_record *record, struct host_part *part, struc
         if (!timer)
             return;
         timer->schedule = span_copy(part, schedule, 60);
-        timer->name = mask_arguments(part, span_trim(line), 120);
-        timer->activates = user.length ? span_copy(part, user, 32) : NULL;
+        timer->activates = mask_arguments(part, span_trim(line), 120);
+        timer->name = user.length ? span_copy(part, user, 32) : NULL;
         if (of_system) {
             timer->source = span_copy(part, path, 80);
             continue;

@@ -119,6 +119,7 @@ void parse_containers(struct host_record *record, struct host_part *part, struct
 {
     struct host_snapshot *snapshot = &record->now;
     struct span line, rest = body;
+    snapshot->docker = true;
     if (span_starts(body, "error ")) {
         span_line(&rest, &line);
         span_skip(&line, "error ");

@@ -13,8 +13,8 @@
 
 /* ---- not permitted ---- */
 
-/* %1$s: the user that we are there, %2$s: the program's path there. Fixed command lines only: a wildcard
- * behind `openssl x509` or `ss` would be a way to root. */
+/* %1$s: the user that we are there, %2$s: the program's path there, %3$s: its file. Fixed command lines only:
+ * a wildcard behind `openssl x509` or `ss` would be a way to root. */
 static const struct {
     const char *key, *what, *todo;
 } denials[] = {
@@ -33,7 +33,12 @@ static const struct {
     {"firewall_nft", "firewall", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s list ruleset"},
     {"firewall_iptables", "firewall", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s -S"},
     {"bans", "fail2ban", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s banned"},
-    {"crontabs", "crontabs of other users", "only root may read them: connect as root, or go without"},
+    {"kernel_root", "kernel messages",
+     "not even root reads them there (CAP_SYSLOG is missing, as in a container): see the machine that "
+     "carries it"},
+    {"nginx_test", "configuration test of nginx", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s -t -q"},
+    {"nginx_test_of", "configuration test of nginx", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s -t -q -c %3$s"},
+    {"crontabs", "crontabs of other users", "sudoers: %1$s ALL=(root) NOPASSWD: %2$s -rs . /var/spool/cron"},
 };
 
 static char *replaced(const void *context, char *text, const char *what, const char *by)
@@ -64,19 +69,24 @@ static char *program_path(const void *context, struct span program)
 
 void parse_denied(struct host_record *record, struct host_part *part, struct span arguments)
 {
-    struct span key, program = {0};
+    struct span key, program = {0}, file = {0};
     span_word(&arguments, &key);
     span_word(&arguments, &program);
+    span_word(&arguments, &file);
+    record->now.docker = record->now.docker || span_is(key, "containers");
     for (size_t i = 0; i < sizeof denials / sizeof *denials; i++) {
         if (!span_is(key, denials[i].key))
             continue;
         struct host_denied *denied = ARRAY_ADD(part, part->denied, part->denied_count, HOST_MAX_DENIED);
-        char *todo = talloc_strdup(part, denials[i].todo), *path = program_path(part, program);
+        char *todo = talloc_strdup(part, denials[i].todo), *path = program_path(part, program),
+             *of = program_path(part, file);
         if (!denied || !todo)
             return;
         todo = replaced(part, todo, "%1$s", record->user ? record->user : "USER");
-        *denied = (struct host_denied){denials[i].what, replaced(part, todo, "%2$s", path)};
+        todo = replaced(part, todo, "%2$s", path);
+        *denied = (struct host_denied){denials[i].what, replaced(part, todo, "%3$s", of)};
         talloc_free(path);
+        talloc_free(of);
     }
 }
 
@@ -388,29 +398,38 @@ static struct span version_number(struct span text)
     return (struct span){0};
 }
 
+/* "nginx @1700000000 nginx version: ...", "/usr/lib/postgresql/15/bin/postgres @1700000000 postgres ..." */
 static void parse_versions(struct host_record *record, struct host_part *part, struct span body)
 {
-    static const struct {
-        const char *program;
-        enum host_service_kind kind;
-    } programs[] = {{"nginx", SERVICE_NGINX},
-                    {"redis-server", SERVICE_REDIS},
-                    {"pgbouncer", SERVICE_PGBOUNCER},
-                    {"dockerd", SERVICE_DOCKER}};
-    struct span line, word;
+    struct span line, word, stamp;
     while (span_line(&body, &line)) {
         if (!span_word(&line, &word))
             continue;
-        struct span number = version_number(line);
-        for (size_t i = 0; number.length && i < sizeof programs / sizeof *programs; i++) {
-            struct host_version *version = span_is(word, programs[i].program)
-                                               ? ARRAY_ADD(part, record->versions, record->version_count, 16)
-                                               : NULL;
-            if (version)
-                *version =
-                    (struct host_version){host_service_name(programs[i].kind), span_copy(part, number, 30)};
+        struct span rest = line;
+        uint64_t changed = 0;
+        if (span_word(&rest, &stamp) && span_skip(&stamp, "@")) {
+            line = rest;
+            span_counter(stamp, &changed);
         }
+        struct span number = version_number(line);
+        struct host_version *version =
+            number.length ? ARRAY_ADD(part, record->versions, record->version_count, 16) : NULL;
+        if (version)
+            *version = (struct host_version){.program = span_copy(part, word, 80),
+                                             .version = span_copy(part, number, 30),
+                                             .changed_at = changed ? (double)changed : NAN};
     }
+}
+
+/* "ok", or what nginx complains of: "nginx: [emerg] unknown directive ..." */
+static void parse_nginx_test(struct host_record *record, struct host_part *part, struct span body)
+{
+    struct span line;
+    if (!span_line(&body, &line) || !span_trim(line).length)
+        return;
+    line = span_trim(line);
+    span_skip(&line, "nginx: ");
+    record->nginx_test = span_copy(part, line, 240);
 }
 
 static void parse_images(struct host_record *record, struct host_part *part, struct span body)
@@ -471,6 +490,8 @@ void parse_slow_section(struct host_record *record, struct host_part *part, stru
         parse_versions(record, part, body);
     else if (span_is(name, "owners"))
         parse_owners(record, part, body);
+    else if (span_is(name, "nginx_test"))
+        parse_nginx_test(record, part, body);
     else if (span_is(name, "images"))
         parse_images(record, part, body);
 }

@@ -65,6 +65,7 @@ static void forget_medium(struct host_record *record)
     now->listeners = NULL, now->listener_count = 0, now->worst_listener = NULL;
     now->containers = NULL, now->container_count = 0;
     now->containers_running = now->containers_restarting = -1;
+    now->docker = false;
     now->services = NULL, now->service_count = 0;
     record->hung = NULL, record->hung_count = 0;
     record->docker_error = NULL;
@@ -81,6 +82,7 @@ static void forget_slow(struct host_record *record)
     now->certificates = NULL, now->certificate_count = 0;
     now->certificate_days = now->release_since = NAN;
     record->versions = NULL, record->version_count = 0;
+    record->nginx_test = NULL;
     record->images = NULL, record->image_count = 0;
     record->owners = NULL, record->owner_count = 0;
 }
@@ -427,6 +429,7 @@ struct host_snapshot *host_record_publish(struct host_record *record, const stru
         snapshot->certificate_days = (snapshot->certificates[0].not_after - standing->now) / 86400;
     collect_denied(record, snapshot);
     add_arguments(record, snapshot);
+    complete_services(record, snapshot);
     host_judge(record, snapshot, standing);
     return snapshot;
 }

@@ -85,9 +85,10 @@ struct mount_trend {
     double time[MOUNT_SAMPLES];
 };
 
-/* A service's program that was replaced on disk. */
+/* A program of a service as it lies on the disk. */
 struct host_version {
-    const char *program, *version;
+    const char *program, *version; /* "nginx", or the whole path where several may be installed */
+    double changed_at;             /* when it came there, by the host's clock; NAN: unknown */
 };
 
 struct host_image {
@@ -134,6 +135,7 @@ struct host_record {
     /* the slow tier's, for the others */
     struct host_version *versions;
     size_t version_count;
+    const char *nginx_test; /* "ok", or what it complains of; NULL: unknown */
     struct host_image *images;
     size_t image_count;
     struct host_owner *owners; /* of the slow part */
@@ -206,6 +208,8 @@ void parse_containers(struct host_record *record, struct host_part *part, struct
 void parse_cgroups(struct host_record *record, struct span body, double seconds);
 void find_services(struct host_record *record, struct host_part *part, const struct process_sample *sample,
                    struct span nginx);
+/* What the slow tier knows of the services that the medium one found: versions, the configuration test. */
+void complete_services(const struct host_record *record, struct host_snapshot *snapshot);
 
 /* Parts of the slow tier and of the details. */
 void parse_slow_section(struct host_record *record, struct host_part *part, struct span name,

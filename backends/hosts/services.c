@@ -124,6 +124,12 @@ static struct span last_word(struct span args)
     return last;
 }
 
+static const char *program_of(struct host_part *part, struct span args)
+{
+    struct span word;
+    return span_word(&args, &word) && span_starts(word, "/") ? span_copy(part, word, 80) : NULL;
+}
+
 static const char *service_title(struct host_part *part, enum host_service_kind kind, struct span args)
 {
     struct span more = {0};
@@ -220,16 +226,6 @@ static void find_backlog(struct host_service *service, const struct host_snapsho
     }
 }
 
-static void find_version(struct host_service *service, const struct host_record *record,
-                         struct host_part *part)
-{
-    for (size_t i = 0; i < record->version_count; i++)
-        if (!strcmp(record->versions[i].program, host_service_name(service->kind))) {
-            service->version_disk = talloc_strdup(part, record->versions[i].version);
-            service->version = service->deleted ? NULL : service->version_disk;
-        }
-}
-
 static enum severity judge(const struct host_service *service)
 {
     double full = service->backlog > 0 && service->backlog_limit > 0
@@ -299,6 +295,7 @@ void find_services(struct host_record *record, struct host_part *part, const str
             break;
         *service = (struct host_service){.kind = kinds[i],
                                          .name = service_title(part, kinds[i], master->arguments),
+                                         .program = program_of(part, master->arguments),
                                          .pid = master->pid,
                                          .cpu_percent = NAN,
                                          .age_s = fmax(0, sample->uptime - master->start / TICKS_PER_S),
@@ -309,11 +306,73 @@ void find_services(struct host_record *record, struct host_part *part, const str
         add_process(service, master);
         add_children(service, sample, i, kinds, parents);
         find_backlog(service, now, sample, master->arguments);
-        find_version(service, record, part);
         service->severity = judge(service);
     }
     if (count)
         qsort(services, count, sizeof *services, heavier);
     now->services = services;
     now->service_count = count;
+}
+
+/* ---- what is learned more slowly ---- */
+
+static bool is_version_of(const struct host_version *version, const struct host_service *service)
+{
+    static const struct {
+        const char *program;
+        enum host_service_kind kind;
+    } programs[] = {{"nginx", SERVICE_NGINX},
+                    {"redis-server", SERVICE_REDIS},
+                    {"pgbouncer", SERVICE_PGBOUNCER},
+                    {"dockerd", SERVICE_DOCKER}};
+    if (version->program[0] == '/')
+        return service->program && !strcmp(version->program, service->program);
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
+        if (service->kind == programs[i].kind)
+            return !strcmp(version->program, programs[i].program);
+    return false;
+}
+
+/* /proc/PID/exe of others is for root; that the program is younger than the process everybody may see. */
+static void compare_version(struct host_service *service, const struct host_version *version,
+                            const struct host_snapshot *snapshot, bool root)
+{
+    double offset = isnan(snapshot->clock_offset_s) ? 0 : snapshot->clock_offset_s;
+    double started = snapshot->medium_at + offset - service->age_s;
+    service->version_disk = version->version;
+    service->deleted = service->deleted || version->changed_at > started + YOUNGER_S;
+    service->version = service->deleted || (isnan(version->changed_at) && !root) ? NULL : version->version;
+}
+
+static void add_test(struct host_service *service, const char *test, struct host_snapshot *snapshot)
+{
+    bool passed = !strcmp(test, "ok");
+    service->note = talloc_asprintf(
+        snapshot, "%s%s%s%s", passed ? "configuration ok" : "configuration test failed: ", passed ? "" : test,
+        service->note ? " · " : "", service->note ? service->note : "");
+    if (!service->note)
+        abort();
+    if (!passed && service->severity < SEVERITY_WARNING)
+        service->severity = SEVERITY_WARNING;
+}
+
+void complete_services(const struct host_record *record, struct host_snapshot *snapshot)
+{
+    size_t size = snapshot->service_count * sizeof *snapshot->services;
+    if (!size || !(record->version_count || record->nginx_test))
+        return;
+    struct host_service *copy = talloc_memdup(snapshot, snapshot->services, size);
+    if (!copy)
+        abort();
+    for (size_t i = 0; i < snapshot->service_count; i++) {
+        for (size_t k = 0; k < record->version_count; k++)
+            if (is_version_of(&record->versions[k], &copy[i]))
+                compare_version(&copy[i], &record->versions[k], snapshot,
+                                !record->user || !strcmp(record->user, "root"));
+        if (copy[i].kind == SERVICE_NGINX && record->nginx_test)
+            add_test(&copy[i], record->nginx_test, snapshot);
+        if (copy[i].deleted && copy[i].severity < SEVERITY_WARNING)
+            copy[i].severity = SEVERITY_WARNING;
+    }
+    snapshot->services = copy;
 }

@@ -310,7 +310,9 @@ static void services_without_titles(void **state)
     assert_true(nginx->deleted);
     assert_null(nginx->version);
     assert_string_equal(nginx->version_disk, "1.22.1");
-    assert_string_equal(nginx->note, "active 31, waiting 4");
+    assert_string_equal(nginx->note, "configuration test failed: [emerg] unknown directive \"lissten\" in "
+                                     "/etc/nginx/nginx.conf:12 · active 31, waiting 4");
+    assert_non_null(problem(s, "configuration test failed"));
     assert_int_equal(service(s, SERVICE_CELERY)->workers, 2);
     assert_int_equal(service(s, SERVICE_CELERY_BEAT)->pid, 14700);
     assert_string_equal(service(s, SERVICE_CELERY_BEAT)->name, "celery beat proj");
@@ -318,6 +320,27 @@ static void services_without_titles(void **state)
     assert_false(service(s, SERVICE_REDIS)->deleted);
     assert_int_equal(service(s, SERVICE_POSTGRES)->workers, 1);
     assert_null(service(s, SERVICE_DOCKER));
+    snapshot_release(s);
+}
+
+/* Whose program it is cannot be asked by everybody; that a younger one lies on the disk, can. */
+static void programs_replaced_on_disk(void **state)
+{
+    static const char format[] = "@@MARK versions\nredis-server @%.0f Redis server v=7.2.0 sha=0\n"
+                                 "/usr/lib/postgresql/15/bin/postgres @%.0f postgres (PostgreSQL) 15.20\n"
+                                 "@@MARK nginx_test\nok\n@@MARK end 1 0\n";
+    struct host_record *record = record_new(state);
+    char text[400];
+    host_record_set_user(record, "ops");
+    take(record, "medium_debian_1", NOW);
+    int length = snprintf(text, sizeof text, format, NOW - 5, NOW - 86400 * 900);
+    assert_true(take_text(record, 's', text, (size_t)length, NOW));
+    struct host_snapshot *s = publish(record, NOW);
+    assert_true(service(s, SERVICE_REDIS)->deleted);
+    assert_null(service(s, SERVICE_REDIS)->version);
+    assert_string_equal(service(s, SERVICE_REDIS)->version_disk, "7.2.0");
+    assert_string_equal(service(s, SERVICE_POSTGRES)->version, "15.20");
+    assert_string_equal(service(s, SERVICE_NGINX)->note, "configuration ok · active 31, waiting 4");
     snapshot_release(s);
 }
 
@@ -524,9 +547,9 @@ static void details(void **state)
     assert_string_equal(s->timers[0].schedule, "*-*-* 03:17:00");
     assert_true(s->timers[0].next == 1795317420);
     assert_string_equal(s->timers[1].schedule, "17 *\t* * *");
-    assert_string_equal(s->timers[1].activates, "root");
+    assert_string_equal(s->timers[1].name, "root");
     assert_string_equal(s->timers[1].source, "/etc/crontab");
-    assert_string_equal(s->timers[2].name, "/srv/app/clean --password=***");
+    assert_string_equal(s->timers[2].activates, "/srv/app/clean --password=***");
     assert_string_equal(s->timers[3].source, "crontab of ops");
     assert_int_equal(s->login_count, 3);
     assert_string_equal(s->logins[0].text, "logged in now, pts/0 (10.0.0.1)");
@@ -669,6 +692,7 @@ int main(void)
         TEST(sockets_with_accept_queues),
         TEST(sockets_have_owners),
         TEST(services_without_titles),
+        TEST(programs_replaced_on_disk),
         TEST(containers_and_their_cgroups),
         TEST(a_docker_without_daemon_is_told),
         TEST(busybox_gives_the_same),
