@@ -7,6 +7,7 @@
 #include <talloc.h>
 
 #include "backends/hosts/host_change.h"
+#include "core/clock.h"
 #include "core/text.h"
 #include "core/units.h"
 #include "panels/console.h"
@@ -25,7 +26,7 @@ enum act {
     ACT_ROTATE,
     ACT_TRUNCATE,
     ACT_BAN,
-    ACT_ASK_ADDRESS,
+    ACT_ASK_NAME,
     ACT_RUN,
     ACT_RUNBOOK,
     ACT_REBOOT,
@@ -36,7 +37,8 @@ enum act {
 struct option {
     enum act act;
     enum host_verb verb;
-    const char *name; /* of the unit, the path, the address */
+    const char *name;            /* of the unit, the path, the address */
+    enum hosts_target_kind kind; /* of what is asked for */
     enum host_ban by;
     const char *jail;
     bool ban;
@@ -90,7 +92,8 @@ struct lookup {
     struct ssh_run *run;
     struct host_place place;
     struct hosts_target target;
-    double booted_at; /* NAN: unknown */
+    double uptime_s; /* of the host when it was asked; NAN: unknown */
+    double asked;    /* monotonic */
     bool hard;
     unsigned console_place;
 };
@@ -102,14 +105,16 @@ static int lookup_destroy(struct lookup *lookup)
     return 0;
 }
 
-/* The start that the table showed and the one of /proc are the same, as far as both are exact. */
+/* The start that the table showed and the one of /proc are the same, as far as the table's is exact: ps
+ * answers late where there is much to do. In some containers the uptime is not that of the kernel: a start
+ * that lies ahead cannot be compared. */
 static bool is_the_same(const struct lookup *lookup, const struct host_victim *victim)
 {
-    const double ticks_per_s = 100, tolerance_s = 5;
-    if (isnan(lookup->target.started) || isnan(lookup->booted_at))
-        return true;
-    return fabs(lookup->booted_at + (double)victim->start / ticks_per_s - lookup->target.started) <
-           tolerance_s;
+    const double ticks_per_s = 100, tolerance_s = 30;
+    double start = (double)victim->start / ticks_per_s;
+    double now = lookup->uptime_s + clock_monotonic() - lookup->asked;
+    return isnan(lookup->target.started) || isnan(now) || start > now + tolerance_s ||
+           fabs(start - lookup->target.started) < tolerance_s;
 }
 
 static void looked_up(void *data, const struct ssh_result *result)
@@ -145,7 +150,8 @@ static void look_up(struct app *app, struct host *host, const struct choice *cho
     lookup->place = hosts_place(app, lookup, host);
     lookup->target = choice->target;
     lookup->target.name = NULL;
-    lookup->booted_at = snapshot && snapshot->booted_at > 0 ? snapshot->booted_at : NAN;
+    lookup->asked = clock_monotonic();
+    lookup->uptime_s = snapshot ? snapshot->uptime_s + clock_wall() - snapshot->fast_at : NAN;
     lookup->hard = hard;
     lookup->console_place = console_place(app->console);
     talloc_set_destructor(lookup, lookup_destroy);
@@ -161,6 +167,17 @@ struct run_dialog {
     struct choice *choice;
     int command, batch, deadline;
 };
+
+/* Hosts that do not answer stop the run: better known before. */
+static void name_silent(struct app *app, const struct choice *choice, struct change *change)
+{
+    for (size_t i = 0; change && i < choice->host_count; i++) {
+        const struct host *host = fleet_find(app->fleet, choice->hosts[i]);
+        if (host && ssh_host_state(host_ssh(host)) == CONNECTION_DOWN)
+            change->effect = talloc_asprintf(change, "%s\n! %s does not answer now: it would stop there.",
+                                             change->effect, choice->hosts[i]);
+    }
+}
 
 static void run_accepted(struct app *app, struct dialog *dialog, void *data)
 {
@@ -180,7 +197,9 @@ static void run_accepted(struct app *app, struct dialog *dialog, void *data)
         console_say(app->console, SEVERITY_WARNING, "the time is not one, such as 5min");
         return;
     }
-    open_change(app, host_change_run(places, count, &run, &error), &error);
+    struct change *change = host_change_run(places, count, &run, &error);
+    name_silent(app, self->choice, change);
+    open_change(app, change, &error);
 }
 
 /* "web1, web2, web3". */
@@ -281,19 +300,20 @@ static void reboot(struct app *app, struct host *host, struct choice *choice)
         offer_force(app, copy_hosts(choice), &error);
 }
 
-/* ---- addresses ---- */
+/* ---- a thing that is typed ---- */
 
-struct address_dialog {
+struct name_dialog {
     struct choice *choice;
+    enum hosts_target_kind kind;
     int field;
 };
 
-static void offer_ban_ways(struct app *app, struct host *host, struct choice *choice, const char *address);
+static void offer_all(struct app *app, struct host *host, struct choice *choice);
 static void open_choice(struct app *app, const char *title, struct choice *choice);
 
-static void address_accepted(struct app *app, struct dialog *dialog, void *data)
+static void name_accepted(struct app *app, struct dialog *dialog, void *data)
 {
-    struct address_dialog *self = data;
+    struct name_dialog *self = data;
     struct error error = {0};
     struct host *host = first_host(app, self->choice, &error);
     if (!host) {
@@ -302,24 +322,32 @@ static void address_accepted(struct app *app, struct dialog *dialog, void *data)
     }
     struct choice *choice = talloc_steal(NULL, self->choice);
     self->choice = NULL;
-    choice->count = 0;
-    char *address = talloc_strdup(choice, dialog_value(dialog, self->field));
-    offer_ban_ways(app, host, choice, address);
-    char title[160];
-    snprintf(title, sizeof title, "%s on %s", address, host_name(host));
+    choice->target.kind = self->kind;
+    choice->target.name = talloc_strdup(choice, dialog_value(dialog, self->field));
+    offer_all(app, host, choice);
+    char title[256];
+    snprintf(title, sizeof title, "%s on %s", choice->target.name, host_name(host));
     open_choice(app, title, choice);
 }
 
-static void ask_address(struct app *app, struct choice *choice)
+/* Takes the choice over. */
+static void ask_name(struct app *app, struct choice *choice, enum hosts_target_kind kind)
 {
-    struct address_dialog *self = talloc_zero(NULL, struct address_dialog);
+    static const struct {
+        const char *title, *label, *hint;
+    } words[] = {
+        [TARGET_UNIT] = {"Reload, restart, start or stop a unit", "Unit", "nginx.service"},
+        [TARGET_LOG] = {"Rotate or truncate a log", "Log", "/var/log/nginx/access.log"},
+        [TARGET_ADDRESS] = {"Ban or unban an address", "Address", "192.0.2.7, 2001:db8::/48"},
+    };
+    struct name_dialog *self = talloc_zero(NULL, struct name_dialog);
     self->choice = talloc_steal(self, choice);
-    struct dialog *dialog =
-        console_dialog_new(app->console, "Ban or unban an address", "go on", address_accepted, self);
+    self->kind = kind;
+    struct dialog *dialog = console_dialog_new(app->console, words[kind].title, "go on", name_accepted, self);
     dialog_add_text(dialog, "Host", STYLE_NORMAL, choice->hosts[0]);
     self->field = dialog_add_field(
         dialog,
-        &(struct dialog_field){.label = "Address", .hint = "192.0.2.7, 2001:db8::/48", .required = true});
+        &(struct dialog_field){.label = words[kind].label, .hint = words[kind].hint, .required = true});
     console_dialog_open(app->console);
 }
 
@@ -353,7 +381,9 @@ static void run_book(struct app *app, const struct choice *choice, const struct 
     struct error error = {0};
     size_t count;
     struct host_place *places = places_of(app, choice, &count);
-    open_change(app, host_change_runbook(places, count, runbook, 1, &error), &error);
+    struct change *change = host_change_runbook(places, count, runbook, 1, &error);
+    name_silent(app, choice, change);
+    open_change(app, change, &error);
 }
 
 static void act_chosen(struct app *app, void *data, size_t index)
@@ -380,8 +410,8 @@ static void act_chosen(struct app *app, void *data, size_t index)
     case ACT_REBOOT:
         reboot(app, host, choice);
         return;
-    case ACT_ASK_ADDRESS:
-        ask_address(app, copy_hosts(choice));
+    case ACT_ASK_NAME:
+        ask_name(app, copy_hosts(choice), option->kind);
         return;
     case ACT_DISK:
         hosts_disk_open(app, host, option->name);
@@ -494,7 +524,9 @@ static void offer_host(struct app *app, struct host *host, struct choice *choice
                   runbook->help ? runbook->help : "")
                 ->runbook = runbook;
     }
-    offer(choice, ACT_ASK_ADDRESS, many, "ban or unban an address on %s …", whom);
+    offer(choice, ACT_ASK_NAME, many, "reload, restart, start or stop a unit …")->kind = TARGET_UNIT;
+    offer(choice, ACT_ASK_NAME, many, "rotate or truncate a log …")->kind = TARGET_LOG;
+    offer(choice, ACT_ASK_NAME, many, "ban or unban an address …")->kind = TARGET_ADDRESS;
     offer(choice, ACT_REBOOT, many, "reboot %s", whom);
 }
 

@@ -24,7 +24,7 @@ struct hosts_target {
     const char *name;
     const char *id;
     int pid;
-    double started; /* seconds since the epoch; NAN: unknown */
+    double started; /* seconds after its host was booted; NAN: unknown */
 };
 
 /* Opens the choice for the selected thing. Several hosts (marked ones) go with TARGET_HOST only. */

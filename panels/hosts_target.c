@@ -30,11 +30,12 @@ static const struct host_process *find_process(const struct host_snapshot *snaps
 static struct hosts_target process_target(const struct host_snapshot *snapshot, int pid, const char *name,
                                           double age_s)
 {
-    bool dated = snapshot->medium_at > 0 && !isnan(age_s);
+    /* By the host's own clock alone: ours may differ. */
+    double uptime = snapshot->uptime_s - (snapshot->fast_at - snapshot->medium_at);
     return (struct hosts_target){.kind = TARGET_PROCESS,
                                  .name = name,
                                  .pid = pid,
-                                 .started = dated ? snapshot->medium_at - age_s : NAN};
+                                 .started = snapshot->medium_at > 0 ? uptime - age_s : NAN};
 }
 
 /* Restarting a service is its unit's business where it has one. */

@@ -279,7 +279,7 @@ static int run_with(struct run *run)
 {
     struct app *app = run->app;
     struct error error = {0};
-    if (!make_change(run, &error)) {
+    if (!make_change(run, &error) || !run->change) {
         batch_print_error(&error);
         return error.kind == ERROR_USAGE ? 2 : 1;
     }

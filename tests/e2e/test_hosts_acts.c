@@ -219,6 +219,28 @@ static void ends_a_process(void **state)
     terminal_end(s->t);
 }
 
+static void truncates_a_log(void **state)
+{
+    struct scene *s = *state;
+    char *log = talloc_asprintf(s, "%s/it's $(touch p).log", sshd_home(s->webs[0]));
+    struct stat info;
+    write_text(log, "lines\n");
+    await_answer(s);
+    terminal_keys(s->t, "/", "text:web1", "Enter", "F9");
+    stage_choose(s->t, "rotate or truncate a log");
+    stage_dialog(s->t, "Rotate or truncate a log");
+    terminal_keys(s->t, talloc_asprintf(s, "text:%s", log), "Enter");
+    stage_choose(s->t, "truncate /");
+    stage_dialog(s->t, "Type the name of the host");
+    terminal_expect(s->t, "rotate it: what is in it is kept");
+    terminal_keys(s->t, "Tab", "text:web1", "Enter");
+    terminal_wait(s->t, 20, "truncated ");
+    assert_int_equal(stat(log, &info), 0);
+    assert_int_equal(info.st_size, 0);
+    assert_false(in_home(s->webs[0], "p"));
+    terminal_end(s->t);
+}
+
 static void measures_a_disk(void **state)
 {
     struct scene *s = *state;
@@ -238,8 +260,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_scene, close_scene)
     const struct CMUnitTest tests[] = {
-        TEST(runs_a_command), TEST(takes_a_runbook_back), TEST(leaves_the_last_host_up),
-        TEST(ends_a_process), TEST(measures_a_disk),      TEST(is_left_while_it_runs),
+        TEST(runs_a_command),        TEST(takes_a_runbook_back), TEST(leaves_the_last_host_up),
+        TEST(ends_a_process),        TEST(measures_a_disk),      TEST(truncates_a_log),
+        TEST(is_left_while_it_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -396,7 +396,7 @@ static size_t give_peers(void *data, struct host_peer *peers, size_t room)
 {
     const struct host_peer *given = data;
     size_t count = 0;
-    for (; given[count].name && count < room; count++)
+    for (; count < room && given[count].name; count++)
         peers[count] = given[count];
     return count;
 }
