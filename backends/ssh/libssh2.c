@@ -10,6 +10,8 @@
 #include "core/clock.h"
 
 #define HANDSHAKE_S 15.0
+#define PATH_S 90.0 /* until the bastion is up, which may have to ask its user */
+#define PATH_LOOK_S 1.5
 #define LOOK_S 5.0   /* how often it is looked whether the other side lives */
 #define QUIET_S 15.0 /* after so much silence it is asked, and has the same time to answer */
 
@@ -330,6 +332,26 @@ static void look_alive(struct lib_session *session)
     session_release(session);
 }
 
+void session_await_path(struct lib_session *session)
+{
+    session->path_until = clock_monotonic() + PATH_S;
+    session_set_deadline(session, PATH_LOOK_S);
+}
+
+/* The bastion tries to reach the host, which may be dead: no place for a handshake is kept from others. */
+static bool goes_on_waiting(struct lib_session *session)
+{
+    const struct ssh_settings *s = ssh_host_settings(session->host);
+    if (session->path_until == 0 || session->wire.received || clock_monotonic() > session->path_until)
+        return false;
+    session_set_deadline(session, PATH_LOOK_S);
+    struct ssh_pool *pool = session->host->pool;
+    if (!session->main &&
+        ssh_host_state(ssh_pool_host(pool, s->hops[0].destination, s->hops[0].destination)) == CONNECTION_UP)
+        gate_leave(session->host);
+    return true;
+}
+
 static void on_deadline(struct ev_loop *ev, ev_timer *timer, int events)
 {
     struct lib_session *session = timer->data;
@@ -343,6 +365,8 @@ static void on_deadline(struct ev_loop *ev, ev_timer *timer, int events)
         break;
     case LIB_CONNECT:
     case LIB_HANDSHAKE:
+        if (goes_on_waiting(session))
+            break;
         snprintf(what, sizeof what, "cannot connect to %s port %d", s->hostname, s->port);
         session_fail_with(session, ERROR_TIMEOUT, what,
                           "The host may hang or be overloaded, or this is not an SSH server.",

@@ -17,7 +17,6 @@
 
 #define CONNECT_S 10.0
 #define LOOKUP_S 15.0
-#define PATH_S 90.0 /* until the bastion is up, which may have to ask its user */
 #define SILENT_MS 30000
 
 /* What the worker gets and gives back: nothing of it is shared. */
@@ -220,7 +219,7 @@ static void looked_up(void *data)
     if (!direct) {
         dial_free(dial);
         session->phase = LIB_CONNECT;
-        session_set_deadline(session, PATH_S);
+        session_await_path(session);
         wire_use_bastion(session,
                          ssh_pool_host(session->host->pool, s->hops[0].destination, s->hops[0].destination));
         session_connected(session);

@@ -60,6 +60,7 @@ struct lib_session {
     bool probing;                /* what it opens is there only to be answered */
     double probed;               /* when; clock_monotonic */
     ev_timer deadline;           /* of the phase; up: looks whether the other side lives */
+    double path_until;           /* through a bastion: when it is given up; clock_monotonic */
     double began;                /* the handshake; clock_monotonic */
     bool shaking;                /* libssh2_session_handshake has more to do */
     char *farewell;              /* what the server said when it disconnected */
@@ -79,6 +80,8 @@ void session_wake(struct lib_session *session);
 /* Memory that libssh2 will free. */
 void *session_alloc(struct lib_session *session, size_t size);
 void session_set_deadline(struct lib_session *session, double seconds);
+/* The way through the bastion is asked for. */
+void session_await_path(struct lib_session *session);
 /* Ends it: reports failed, or lost when it was up. The session may be gone afterwards, unless entered. */
 void session_fail(struct lib_session *session, const struct ssh_failure *failure);
 void session_fail_with(struct lib_session *session, enum error_kind kind, const char *what, const char *todo,

@@ -4,7 +4,8 @@
 
 #include "backends/ssh/pool.h"
 
-enum { IN_FLIGHT_MAX = 8 };
+/* A server that drops who comes eleventh counts some of those that are in already: it is told late. */
+enum { BASTION_MAX = 8, SERVER_MAX = 6 };
 
 struct gate {
     char *key;
@@ -38,7 +39,7 @@ bool gate_enter(struct ssh_host *host)
     }
     host->gate = gate;
     host->next_at_gate = NULL;
-    host->at_gate = gate->in_flight >= IN_FLIGHT_MAX;
+    host->at_gate = gate->in_flight >= (host->settings->hop_count ? BASTION_MAX : SERVER_MAX);
     if (host->at_gate) {
         *gate->last = host;
         gate->last = &host->next_at_gate;
