@@ -181,11 +181,11 @@ void tunnel_end_close(struct tunnel_end *end)
 /* ---- whose connection it is ---- */
 
 struct socket_line {
-    unsigned long from, from_port, to, to_port, uid;
+    unsigned long from, from_port, to, to_port, uid, inode;
 };
 
-/* "0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000 1000 ...": addresses as they lie
- * in memory, the user behind the timers. */
+/* "0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000 1000 0 4711 ...": addresses as
+ * they lie in memory, the user behind the timers, then a timeout and the inode. */
 static bool read_line(const char *line, struct socket_line *read)
 {
     char *at = strchr(line, ':');
@@ -201,6 +201,10 @@ static bool read_line(const char *line, struct socket_line *read)
     }
     char *end;
     read->uid = strtoul(at, &end, 10);
+    if (end == at)
+        return false;
+    strtoul(end, &at, 10);
+    read->inode = strtoul(at, &end, 10);
     return end != at;
 }
 
@@ -209,21 +213,22 @@ bool tunnel_end_is_foreign(int fd)
     struct sockaddr_in local = {0}, remote = {0};
     socklen_t length = sizeof local;
     if (getsockname(fd, (struct sockaddr *)&local, &length) != 0)
-        return false;
+        return true;
     length = sizeof remote;
     if (getpeername(fd, (struct sockaddr *)&remote, &length) != 0)
-        return false;
+        return true;
     FILE *table = fopen("/proc/net/tcp", "re");
     char line[256];
     struct socket_line found;
-    bool foreign = false;
-    /* The other end's line is this one's turned round. */
-    while (table && fgets(line, sizeof line, table))
+    bool ours = false;
+    /* The other end's line is this one's turned round. An end that its program has closed already has no
+     * inode any more, and root's number whoever it was. */
+    while (table && !ours && fgets(line, sizeof line, table))
         if (read_line(line, &found) && found.from == remote.sin_addr.s_addr &&
             found.to == local.sin_addr.s_addr && found.from_port == ntohs(remote.sin_port) &&
             found.to_port == ntohs(local.sin_port))
-            foreign = found.uid != geteuid() && found.uid != 0;
+            ours = found.uid == geteuid() && found.inode;
     if (table)
         fclose(table);
-    return foreign;
+    return !ours;
 }

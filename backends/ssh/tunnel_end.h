@@ -20,7 +20,8 @@ bool tunnel_end_loopback(struct tunnel_end *end, struct error *error);
 /* Closes it and removes what it made. */
 void tunnel_end_close(struct tunnel_end *end);
 
-/* Is the other end of an accepted loopback connection known to be another user's (not ours, not root's)? */
+/* Is the other end of an accepted loopback connection somebody else's? Whatever is not found among our own in
+ * /proc/net/tcp is: an end that was closed at once, or one of an IPv6 socket (::ffff:127.0.0.1). */
 bool tunnel_end_is_foreign(int fd);
 
 #endif

@@ -1,5 +1,6 @@
 /* Tunnels over a far end that the test plays: bytes both ways with each side waiting for the other, ends and
  * errors, what is made in the file system and what is left of dead processes, who may connect. */
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -533,6 +534,53 @@ static void test_other_users_are_not_let_through_a_port(void **state)
     assert_int_equal(channels_open, 0);
 }
 
+/* The client's end of such a connection stands in the table of IPv6. */
+static int dial_mapped(int port)
+{
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    assert_int_equal(inet_pton(AF_INET6, "::ffff:127.0.0.1", &to.sin6_addr), 1);
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) != 0)
+        return -1;
+    return fd;
+}
+
+static void test_other_users_have_no_way_round(void **state)
+{
+    struct fixture *f = *state;
+    if (geteuid() != 0)
+        skip();
+    make(f, SSH_TUNNEL_LOOPBACK);
+    int port = ssh_tunnel_port(f->tunnel), closed[2];
+    assert_int_equal(pipe(closed), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (setuid(65534) != 0)
+            _exit(3);
+        /* One through IPv6, and one that has gone before anybody looks. */
+        int mapped = dial_mapped(port), brief = dial(f->tunnel);
+        if (send(brief, "FLUSHALL\r\n", 10, 0) != 10)
+            _exit(4);
+        close(brief);
+        close(closed[1]);
+        struct pollfd wait = {.fd = mapped, .events = POLLIN};
+        char byte;
+        _exit(mapped < 0 || (poll(&wait, 1, 5000) == 1 && recv(mapped, &byte, 1, 0) <= 0) ? 0 : 1);
+    }
+    int status = -1;
+    siginfo_t seen = {0};
+    char byte;
+    /* Nothing is accepted before the brief one is closed. */
+    close(closed[1]);
+    assert_int_equal(read(closed[0], &byte, 1), 0);
+    close(closed[0]);
+    TURN_UNTIL(f, waitid(P_PID, (id_t)child, &seen, WEXITED | WNOHANG | WNOWAIT) == 0 && seen.si_pid);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(channels_open, 0);
+    assert_null(channels);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -549,6 +597,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_dead_processes_left_is_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folders_of_others_are_not_used, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_users_are_not_let_through_a_port, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_other_users_have_no_way_round, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
