@@ -4,6 +4,11 @@
 #include <talloc.h>
 
 #include "backends/hosts/host_store.h"
+#include "core/clock.h"
+
+#define TELL_BUSY_S 0.1 /* while sessions come and go */
+#define TELL_CALM_S 0.5
+#define CALM_AFTER_S 5.0
 
 static void keep_sample(void *data, const char *host, double time, const float values[SERIES_COUNT])
 {
@@ -28,6 +33,33 @@ static void server_changed(void *data)
         app->changed(app);
 }
 
+static void tell(struct app *app)
+{
+    ev_timer_stop(loop_ev(app->loop), &app->tell_later);
+    app->told = clock_monotonic();
+    server_changed(app);
+}
+
+static void on_tell_later(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop, (void)events;
+    tell(timer->data);
+}
+
+static void fleet_changed(void *data)
+{
+    struct app *app = data;
+    double now = clock_monotonic();
+    double wait = app->told + (now - app->stirred < CALM_AFTER_S ? TELL_BUSY_S : TELL_CALM_S) - now;
+    if (!app->console || wait <= 0) {
+        tell(app);
+    } else if (!ev_is_active(&app->tell_later)) {
+        ev_now_update(loop_ev(app->loop));
+        ev_timer_set(&app->tell_later, wait, 0);
+        ev_timer_start(loop_ev(app->loop), &app->tell_later);
+    }
+}
+
 /* `act` connections are open exactly as long as the environment is not locked. */
 static void access_changed(void *data, enum access_state state)
 {
@@ -47,7 +79,8 @@ static void ssh_changed(void *data)
     struct app *app = data;
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_ssh_changed(app->servers[i]);
-    server_changed(app);
+    app->stirred = clock_monotonic();
+    fleet_changed(app);
 }
 
 static struct ssh_pool *make_pool(struct app *app)
@@ -112,9 +145,11 @@ struct app *app_new_for(const struct options *options, struct environment *envir
     app->options = options;
     app->environment = talloc_steal(app, environment);
     app->loop = loop_new();
+    ev_init(&app->tell_later, on_tell_later);
+    app->tell_later.data = app;
     app->ssh = make_pool(app);
     app->store = options->no_state ? NULL : host_store_new(app->loop, app->environment->name);
-    app->fleet = fleet_new(app->loop, app->environment, app->ssh, server_changed, app);
+    app->fleet = fleet_new(app->loop, app->environment, app->ssh, fleet_changed, app);
     fleet_set_sampled(app->fleet, keep_sample, app);
     app->servers = talloc_zero_array(app, struct pg_server *, environment->server_count);
     for (size_t i = 0; i < environment->server_count; i++) {
@@ -148,6 +183,7 @@ void app_free(struct app *app)
     host_store_free(app->store);
     ssh_pool_free(app->ssh);
     audit_free(app->audit);
+    ev_timer_stop(loop_ev(app->loop), &app->tell_later);
     loop_free(app->loop);
     talloc_free(app);
 }

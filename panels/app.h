@@ -29,6 +29,9 @@ struct app {
     struct access *access;
     struct console *console;          /* NULL in batch */
     void (*changed)(struct app *app); /* something that can be seen changed; may be NULL */
+    /* Answers of a large fleet are told a few times a second: each redraws all of it. */
+    ev_timer tell_later;
+    double told, stirred; /* when it was told, and when a session last changed; monotonic */
     /* SSH needs a passphrase or a code: must be answered (ssh_answer). NULL: nobody is there. */
     void (*ask)(struct app *app, struct ssh_question *question);
     void *panel_state;               /* the queries panel's own */
