@@ -154,10 +154,11 @@ fuzz:
 	    -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/found/$$name- \
 	    $$corpus $$seeds || exit 1; done
 
-# Beside pg_activity and pg_top, on a server and a load of its own. BENCH_SECONDS=60 is how long CPU is measured.
+# Beside pg_activity and pg_top, on a server and a load of its own; hosts beside pssh and a ControlMaster.
+# BENCH_SECONDS=60 is how long CPU is measured, BENCH_PART=postgres or hosts only a part.
 BENCH_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/bench/*.c))
-$(OUT)/bench: $(BENCH_OBJECTS) $(HARNESS)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(shell pkg-config --libs libpq libcrypto) -lcmocka -lvterm -lutil -lm
+$(OUT)/bench: $(BENCH_OBJECTS) $(HARNESS) $(LIBRARY)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lvterm -lutil
 .PHONY: bench
 bench:
 	@tools/packages build test bench

@@ -40,6 +40,7 @@ struct sshd {
     int port;
     pid_t pid;
     bool password; /* PAM: needs the wrapper */
+    bool nice;
 };
 
 struct ssh_site {
@@ -485,7 +486,8 @@ static bool sshd_try(struct sshd *s)
     char *config = text_of("%s/sshd_config", s->folder), *log = text_of("%s/log", s->folder);
     char *pid_file = text_of("%s/pid", s->folder), *port = text_of("Port=%d", s->port);
     char *services = text_of("PAM_WRAPPER_SERVICE_DIR=%s/pam", s->folder);
-    const char *const plain[] = {SSHD_PROGRAM, "-D", "-e", "-f", config, "-o", port, NULL};
+    const char *const plain[] = {
+        "nice", "-n", s->nice ? "10" : "0", SSHD_PROGRAM, "-D", "-e", "-f", config, "-o", port, NULL};
     const char *const with_pam[] = {"env",
                                     "LD_PRELOAD=libpam_wrapper.so",
                                     "PAM_WRAPPER=1",
@@ -541,6 +543,7 @@ struct sshd *sshd_start(struct ssh_site *site, const char *name, struct sshd_opt
     s->home = text_of("%s/home", s->folder);
     s->host_keys = strdup(options.host_keys ? options.host_keys : "ed25519 ecdsa");
     s->password = options.password != NULL;
+    s->nice = options.nice;
     if (mkdir(s->folder, 0700) != 0 || mkdir(s->home, 0700) != 0)
         sshd_fail(s->folder, strerror(errno));
     if (options.bashrc) {

@@ -67,6 +67,7 @@ struct sshd_options {
      * used). Keys are then refused. */
     const char *password;
     bool certificate; /* of the first host key, by the site's authority, for "*" */
+    bool nice;        /* it and its sessions give way to the client, as other machines would */
 };
 /* Starts a server, and adds the usual Host entry of its name. Borrowed: lives as long as the site. */
 struct sshd *sshd_start(struct ssh_site *site, const char *name, struct sshd_options options);
