@@ -421,9 +421,9 @@ void lib_channels_free(struct lib_session *session)
 
 /* ---- what the pool calls ---- */
 
-void *lib_channel_open(void *data, struct ssh_channel *channel)
+void *lib_channel_open(void *session_data, struct ssh_channel *channel)
 {
-    struct lib_session *session = data;
+    struct lib_session *session = session_data;
     struct lib_channel *c = talloc_zero(NULL, struct lib_channel), **at = &session->channels;
     if (!c)
         abort();
@@ -436,15 +436,15 @@ void *lib_channel_open(void *data, struct ssh_channel *channel)
     return c;
 }
 
-void lib_channel_changed(void *data)
+void lib_channel_changed(void *channel_data)
 {
-    struct lib_channel *c = data;
+    struct lib_channel *c = channel_data;
     session_wake(c->session);
 }
 
-void lib_channel_close(void *data)
+void lib_channel_close(void *channel_data)
 {
-    struct lib_channel *c = data;
+    struct lib_channel *c = channel_data;
     c->channel = NULL;
     if (c->phase == CHANNEL_QUEUED)
         c->phase = CHANNEL_GONE;

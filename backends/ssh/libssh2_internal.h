@@ -121,9 +121,9 @@ void auth_cancel(struct lib_session *session);
 void auth_late(struct lib_session *session);
 
 /* ---- libssh2_channel.c ---- */
-void *lib_channel_open(void *session, struct ssh_channel *channel);
-void lib_channel_changed(void *channel);
-void lib_channel_close(void *channel);
+void *lib_channel_open(void *session_data, struct ssh_channel *channel);
+void lib_channel_changed(void *channel_data);
+void lib_channel_close(void *channel_data);
 void lib_channels_step(struct lib_session *session);
 /* Asks the server for something that it must answer. */
 /* Whether something is there to be read (without reading it), or the end came. */

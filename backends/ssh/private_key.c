@@ -267,22 +267,27 @@ static struct private_key *read_private(const unsigned char *bytes, size_t lengt
 
 /* ---- OpenSSH's format ---- */
 
-/* "aes256-ctr", "aes256-gcm@openssh.com" to the name that libcrypto has. */
 static EVP_CIPHER *find_cipher(const unsigned char *name, size_t length, bool *gcm)
 {
-    char ours[32];
-    int bits;
-    char mode[8] = "";
-    char text[64];
-    if (length >= sizeof text)
-        return NULL;
-    memcpy(text, name, length);
-    text[length] = '\0';
-    if (sscanf(text, "aes%3d-%3[a-z]", &bits, mode) != 2)
-        return NULL;
-    *gcm = strcmp(mode, "gcm") == 0;
-    snprintf(ours, sizeof ours, "AES-%d-%s", bits, mode);
-    return EVP_CIPHER_fetch(NULL, ours, NULL);
+    static const struct {
+        const char *theirs, *ours;
+    } ciphers[] = {
+        {"aes256-ctr", "AES-256-CTR"},
+        {"aes192-ctr", "AES-192-CTR"},
+        {"aes128-ctr", "AES-128-CTR"},
+        {"aes256-cbc", "AES-256-CBC"},
+        {"aes192-cbc", "AES-192-CBC"},
+        {"aes128-cbc", "AES-128-CBC"},
+        {"aes256-gcm@openssh.com", "AES-256-GCM"},
+        {"aes128-gcm@openssh.com", "AES-128-GCM"},
+    };
+    for (size_t i = 0; i < sizeof ciphers / sizeof *ciphers; i++) {
+        if (!is_text(name, length, ciphers[i].theirs))
+            continue;
+        *gcm = strstr(ciphers[i].ours, "GCM");
+        return EVP_CIPHER_fetch(NULL, ciphers[i].ours, NULL);
+    }
+    return NULL;
 }
 
 static bool decrypt(EVP_CIPHER *cipher, bool gcm, const unsigned char *secret, const unsigned char *bytes,
