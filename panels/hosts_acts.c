@@ -467,7 +467,9 @@ static void offer_ban_ways(struct app *app, struct host *host, struct choice *ch
 {
     const struct host_snapshot *snapshot = host_latest(host);
     const char *jails = snapshot ? snapshot->fail2ban : NULL;
-    bool ufw = snapshot && snapshot->firewall && strncmp(snapshot->firewall, "active", 6) == 0;
+    const char *firewall = snapshot ? snapshot->firewall : NULL;
+    bool ufw =
+        !firewall || strncmp(firewall, "ufw active", 10) == 0 || strncmp(firewall, "ufw enabled", 11) == 0;
     char *names[BAN_WAYS_MAX];
     size_t count = 0;
     (void)app;
@@ -482,7 +484,7 @@ static void offer_ban_ways(struct app *app, struct host *host, struct choice *ch
             offer_ban(choice, BAN_FAIL2BAN, names[i], address, ban, "fail2ban");
         if (ufw)
             offer_ban(choice, BAN_UFW, NULL, address, ban, "ufw");
-        if (!count && !ufw)
+        if (!firewall || (!count && !ufw)) /* unknown: whatever is there */
             offer_ban(choice, BAN_NFT, NULL, address, ban, "nftables, until a reboot");
     }
 }
