@@ -173,21 +173,31 @@ bool span_next_counter(struct span *rest, uint64_t *value)
     return span_word(rest, &word) && span_counter(word, value);
 }
 
+size_t span_fit(struct span span, size_t most)
+{
+    if (span.length <= most)
+        return span.length;
+    /* Not within a character. */
+    while (most && ((unsigned char)span.at[most] & 0xC0) == 0x80)
+        most--;
+    return most;
+}
+
+void span_write(char *to, struct span span, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        to[i] = span.at[i] ? span.at[i] : '?';
+    to[length] = '\0';
+}
+
 char *span_copy(const void *context, struct span span, size_t most)
 {
-    if (span.length > most) {
-        span.length = most;
-        /* Not within a character. */
-        while (span.length && ((unsigned char)span.at[span.length] & 0xC0) == 0x80)
-            span.length--;
-    }
-    char *copy = talloc_size(context, span.length + 1);
+    size_t length = span_fit(span, most);
+    char *copy = talloc_size(context, length + 1);
     if (!copy)
         abort();
     talloc_set_name_const(copy, "char");
-    for (size_t i = 0; i < span.length; i++)
-        copy[i] = span.at[i] ? span.at[i] : '?';
-    copy[span.length] = '\0';
+    span_write(copy, span, length);
     return copy;
 }
 

@@ -42,6 +42,10 @@ bool span_real(struct span span, bool sign, double *value);
 /* The next word as a counter. */
 bool span_next_counter(struct span *rest, uint64_t *value);
 
+/* How many bytes of it are at most `most` and no part of a character. */
+size_t span_fit(struct span span, size_t most);
+/* Its first `length` bytes as a string, NULs made visible as '?'. */
+void span_write(char *to, struct span span, size_t length);
 /* A copy of at most `most` bytes, NULs made visible as '?'. Never NULL. */
 char *span_copy(const void *context, struct span span, size_t most);
 

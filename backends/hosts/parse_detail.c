@@ -28,7 +28,7 @@ static const char *calendar(struct host_part *part, struct span value)
     if (at == value.length)
         return NULL;
     value = (struct span){value.at + at + 11, value.length - at - 11};
-    return span_copy(part, span_trim(span_until(&value, ';')), 60);
+    return part_text(part, span_trim(span_until(&value, ';')), 60);
 }
 
 static void parse_timers(struct host_snapshot *now, struct host_part *part, struct span body)
@@ -46,9 +46,9 @@ static void parse_timers(struct host_snapshot *now, struct host_part *part, stru
         }
         struct span key = span_until(&line, '=');
         if (span_is(key, "Id"))
-            timer.name = span_copy(part, line, 100);
+            timer.name = part_text(part, line, 100);
         else if (span_is(key, "Unit"))
-            timer.activates = span_copy(part, line, 100);
+            timer.activates = part_text(part, line, 100);
         else if (span_is(key, "NextElapseUSecRealtime"))
             timer.next = span_time(line);
         else if (span_is(key, "LastTriggerUSec"))
@@ -87,11 +87,11 @@ static void parse_cron(struct host_record *record, struct host_part *part, struc
         struct host_timer *timer = add_timer(&record->now, part);
         if (!timer)
             return;
-        timer->schedule = span_copy(part, schedule, 60);
+        timer->schedule = part_text(part, schedule, 60);
         timer->activates = mask_arguments(part, span_trim(line), 120);
-        timer->name = user.length ? span_copy(part, user, 32) : NULL;
+        timer->name = user.length ? part_text(part, user, 32) : NULL;
         if (of_system) {
-            timer->source = span_copy(part, path, 80);
+            timer->source = part_text(part, path, 80);
             continue;
         }
         char *owner = span_copy(part, path, 120), *slash = strrchr(owner, '/');
@@ -128,7 +128,7 @@ static void parse_who(struct host_snapshot *now, struct host_part *part, struct 
         char *from = span_copy(part, span_trim(line), 80), at[32];
         snprintf(at, sizeof at, "%s %s:00", d, c);
         login->time = span_time(span_of(at));
-        login->who = span_copy(part, user, 32);
+        login->who = part_text(part, user, 32);
         login->text = talloc_asprintf(part, "logged in now, %s%s%s", t, from[0] ? " " : "", from);
         if (!login->text)
             abort();
@@ -171,7 +171,7 @@ static void parse_last(struct host_snapshot *now, struct host_part *part, struct
         if (!login)
             return;
         *login = (struct host_event){
-            .time = time, .who = span_copy(part, user, 32), .text = span_copy(part, span_trim(rest), 120)};
+            .time = time, .who = part_text(part, user, 32), .text = part_text(part, span_trim(rest), 120)};
     }
 }
 
@@ -191,7 +191,7 @@ static void parse_arguments(struct host_record *record, struct host_part *part, 
         if (span_word(&rest, &group) && span_find(group, ":/") != group.length) {
             size_t at = span_find(group, ":/");
             group = (struct span){group.at + at + 2, group.length - at - 2};
-            entry->cgroup = group.length ? span_copy(part, group, 120) : NULL;
+            entry->cgroup = group.length ? part_text(part, group, 120) : NULL;
             line = rest;
         }
         line = span_trim(line);
@@ -243,7 +243,7 @@ void parse_detail_section(struct host_record *record, struct host_part *part, st
         parse_events(part, body, now->booted_at, &events, &now->kernel_count);
         now->kernel_messages = events;
     } else if (span_is(name, "rules"))
-        now->firewall_rules = body.length ? span_copy(part, body, MOST_TEXT) : NULL;
+        now->firewall_rules = body.length ? part_text(part, body, MOST_TEXT) : NULL;
     else if (span_is(name, "bans"))
         parse_bans(part, body, &unused, &now->bans);
     else if (span_is(name, "arguments"))

@@ -79,12 +79,12 @@ static void read_container(struct host_record *record, struct host_part *part, s
     span_skip(&field[FIELD_NAME], "/");
     bool healthy_known = field[FIELD_HEALTH].length && !span_is(field[FIELD_HEALTH], "none");
     *c = (struct host_container){
-        .id = span_copy(part, field[FIELD_ID], 12),
-        .name = span_copy(part, field[FIELD_NAME], 80),
-        .image = span_copy(part, line, 120),
-        .project = field[FIELD_PROJECT].length ? span_copy(part, field[FIELD_PROJECT], 60) : NULL,
-        .state = span_copy(part, field[FIELD_STATE], 20),
-        .health = healthy_known ? span_copy(part, field[FIELD_HEALTH], 20) : NULL,
+        .id = part_text(part, field[FIELD_ID], 12),
+        .name = part_text(part, field[FIELD_NAME], 80),
+        .image = part_text(part, line, 120),
+        .project = field[FIELD_PROJECT].length ? part_text(part, field[FIELD_PROJECT], 60) : NULL,
+        .state = part_text(part, field[FIELD_STATE], 20),
+        .health = healthy_known ? part_text(part, field[FIELD_HEALTH], 20) : NULL,
         .restarts = -1,
         .exit_code = -1,
         .oom_killed = span_is(field[FIELD_OOM], "true"),
@@ -123,7 +123,7 @@ void parse_containers(struct host_record *record, struct host_part *part, struct
     if (span_starts(body, "error ")) {
         span_line(&rest, &line);
         span_skip(&line, "error ");
-        record->docker_error = span_copy(part, line, 200);
+        record->docker_error = part_text(part, line, 200);
         return;
     }
     while (span_line(&rest, &line))

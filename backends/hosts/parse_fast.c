@@ -366,9 +366,7 @@ static void compare_blocks(struct host_snapshot *now, struct host_part *part, co
             continue;
         struct host_block *block = ARRAY_ADD(part, blocks, count, HOST_MAX_BLOCKS);
         *block = (struct host_block){NULL, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
-        block->name = talloc_strdup(part, raw->name);
-        if (!block->name)
-            abort();
+        block->name = part_text(part, span_of(raw->name), 40);
         if (old)
             compare_block(block, old, raw, seconds);
         now->io_busy_percent = fmaxf(now->io_busy_percent, block->busy_percent);
@@ -417,9 +415,7 @@ static void compare_interfaces(struct host_snapshot *now, struct host_part *part
         const struct raw_interface *a = &after->interfaces[i], *b = find_interface(before, a->name);
         struct host_interface *interface = ARRAY_ADD(part, interfaces, count, HOST_MAX_INTERFACES);
         *interface = (struct host_interface){NULL, NAN, NAN, NAN, NAN, NAN, NAN};
-        interface->name = talloc_strdup(part, a->name);
-        if (!interface->name)
-            abort();
+        interface->name = part_text(part, span_of(a->name), 40);
         if (!b)
             continue;
         interface->in_bytes_per_s = rate(b->in_bytes, a->in_bytes, s);

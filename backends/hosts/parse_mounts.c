@@ -109,9 +109,9 @@ static void add_mount(struct host_record *record, struct host_part *part, const 
         return;
     double available = fmax(0, df->available);
     *mount = (struct host_mount){
-        .device = span_copy(part, df->device, 80),
-        .mount = span_copy(part, df->mount, 160),
-        .type = df->type.length ? span_copy(part, df->type, 24) : NULL,
+        .device = part_text(part, df->device, 80),
+        .mount = part_text(part, df->mount, 160),
+        .type = df->type.length ? part_text(part, df->type, 24) : NULL,
         .size_bytes = df->size * 1024,
         .used_bytes = df->used * 1024,
         .available_bytes = available * 1024,
@@ -150,7 +150,7 @@ void parse_hung(struct host_record *record, struct host_part *part, struct span 
             continue;
         const char **hung = ARRAY_ADD(part, record->hung, record->hung_count, 20);
         if (hung)
-            *hung = span_copy(part, word, 160);
+            *hung = part_text(part, word, 160);
     }
 }
 

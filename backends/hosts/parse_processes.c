@@ -254,23 +254,14 @@ static int weighs_more(const void *a, const void *b)
     return (x->pid > y->pid) - (x->pid < y->pid);
 }
 
-static const char *state_name(const void *context, char state)
-{
-    char text[2] = {state, '\0'};
-    char *copy = talloc_strdup(context, text);
-    if (!copy)
-        abort();
-    return copy;
-}
-
 static void keep_process(struct host_process *kept, struct host_part *part,
                          const struct process_sample *sample, const struct sampled_process *process)
 {
     *kept = (struct host_process){.pid = process->pid,
                                   .parent = process->parent,
-                                  .user = span_copy(part, process->user, 32),
-                                  .state = state_name(part, process->state),
-                                  .command = span_copy(part, process->comm, 64),
+                                  .user = part_text(part, process->user, 32),
+                                  .state = part_text(part, (struct span){&process->state, 1}, 1),
+                                  .command = part_text(part, process->comm, 64),
                                   .cpu_percent = process->cpu_percent,
                                   .rss_bytes = process->rss_bytes,
                                   .cpu_s = process->ticks / TICKS_PER_S,
@@ -305,8 +296,12 @@ void finish_processes(struct host_record *record, struct host_part *part, struct
         if (slot)
             keep_process(slot, part, sample, &sample->items[i]);
     }
-    if (count)
+    if (count) {
         qsort(kept, count, sizeof *kept, weighs_more);
+        kept = talloc_realloc(part, kept, struct host_process, count);
+        if (!kept)
+            abort();
+    }
     now->process = kept;
     now->process_count = count;
 }

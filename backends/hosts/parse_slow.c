@@ -100,7 +100,7 @@ static void parse_os(struct host_snapshot *now, struct host_part *part, struct s
             continue;
         if (line.length >= 2 && (line.at[0] == '"' || line.at[0] == '\''))
             line = (struct span){line.at + 1, line.length - 2};
-        now->os = span_copy(part, line, 60);
+        now->os = part_text(part, line, 60);
     }
 }
 
@@ -109,7 +109,7 @@ static void parse_system(struct host_snapshot *now, struct host_part *part, stru
     struct span line;
     const char **fields[] = {&now->kernel, &now->hostname, &now->init};
     for (size_t i = 0; i < 3 && span_line(&body, &line); i++)
-        *fields[i] = line.length ? span_copy(part, line, 64) : NULL;
+        *fields[i] = line.length ? part_text(part, line, 64) : NULL;
 }
 
 /* "ok 3", then lines of OpenRC; "no systemd". */
@@ -128,7 +128,7 @@ static void parse_units(struct host_snapshot *now, struct host_part *part, struc
             span_word(&line, &word) ? ARRAY_ADD(part, units, now->failed_count, 20) : NULL;
         now->failed_units++;
         if (unit)
-            *unit = (struct host_unit){.name = span_copy(part, word, 100),
+            *unit = (struct host_unit){.name = part_text(part, word, 100),
                                        .active = "failed",
                                        .sub = "crashed",
                                        .since = NAN,
@@ -159,7 +159,7 @@ static void parse_oom(struct host_record *record, struct host_part *part, struct
         rest = (struct span){text.at + at, text.length - at};
         span_until(&rest, '(');
         struct span name = span_until(&rest, ')');
-        event->who = name.length ? span_copy(part, name, 32) : "a process";
+        event->who = name.length ? part_text(part, name, 32) : "a process";
     }
     now->oom = kept;
     now->oom_count = kept_count;
@@ -226,9 +226,9 @@ static const char *common_name(struct host_part *part, struct span line)
     while (line.length) {
         struct span item = span_trim(span_until(&line, ','));
         if (span_skip(&item, "CN = ") || span_skip(&item, "CN="))
-            return span_copy(part, span_trim(item), 80);
+            return part_text(part, span_trim(item), 80);
     }
-    return span_copy(part, whole, 80);
+    return part_text(part, whole, 80);
 }
 
 static void read_certificate(struct host_part *part, struct host_certificate *certificate, struct span line)
@@ -284,7 +284,7 @@ static void parse_certificates(struct host_snapshot *now, struct host_part *part
         }
         if (more) {
             span_skip(&line, "path ");
-            one = (struct host_certificate){.path = span_copy(part, line, 200), .not_after = NAN};
+            one = (struct host_certificate){.path = part_text(part, line, 200), .not_after = NAN};
         }
     }
     if (now->certificate_count)
@@ -415,8 +415,8 @@ static void parse_versions(struct host_record *record, struct host_part *part, s
         struct host_version *version =
             number.length ? ARRAY_ADD(part, record->versions, record->version_count, 16) : NULL;
         if (version)
-            *version = (struct host_version){.program = span_copy(part, word, 80),
-                                             .version = span_copy(part, number, 30),
+            *version = (struct host_version){.program = part_text(part, word, 80),
+                                             .version = part_text(part, number, 30),
                                              .changed_at = changed ? (double)changed : NAN};
     }
 }
@@ -440,7 +440,7 @@ static void parse_images(struct host_record *record, struct host_part *part, str
             continue;
         struct host_image *image = ARRAY_ADD(part, record->images, record->image_count, 128);
         if (image)
-            *image = (struct host_image){span_copy(part, id, 80), span_time(line)};
+            *image = (struct host_image){part_text(part, id, 80), span_time(line)};
     }
 }
 
@@ -448,7 +448,7 @@ static void parse_release(struct host_snapshot *now, struct host_part *part, str
 {
     struct span line;
     if (span_line(&body, &line) && span_trim(line).length)
-        now->release = span_copy(part, span_trim(line), 80);
+        now->release = part_text(part, span_trim(line), 80);
 }
 
 void parse_slow_section(struct host_record *record, struct host_part *part, struct span name,

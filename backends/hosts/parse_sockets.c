@@ -1,6 +1,7 @@
 /* Listening sockets with what waits in their accept queues: `ss` (Recv-Q and Send-Q of a LISTEN row), or
  * /proc/net/tcp where there is no ss (its rx_queue is the backlog; the limit is not told). */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
@@ -14,7 +15,7 @@ static void read_users(struct host_part *part, struct host_listener *listener, s
     if (name == users.length || pid == users.length)
         return;
     struct span rest = {users.at + name + 3, users.length - name - 3};
-    listener->process = span_copy(part, span_until(&rest, '"'), 32);
+    listener->process = part_text(part, span_until(&rest, '"'), 32);
     rest = (struct span){users.at + pid + 4, users.length - pid - 4};
     if (!span_integer(span_until(&rest, ','), 1 << 30, &listener->pid))
         listener->pid = 0;
@@ -32,7 +33,7 @@ static bool read_address(struct host_part *part, struct host_listener *listener,
     struct span address = {local.at, colon - 1};
     if (address.length >= 2 && address.at[0] == '[')
         address = (struct span){address.at + 1, address.length - 2};
-    listener->address = span_copy(part, address, 64);
+    listener->address = part_text(part, address, 64);
     return true;
 }
 
@@ -74,7 +75,7 @@ static bool read_ss(struct host_part *part, struct host_listener *listener, stru
         if (!wanted_path(local, listener->backlog))
             return false;
         listener->protocol = "unix";
-        listener->address = span_copy(part, local, 108);
+        listener->address = part_text(part, local, 108);
     } else if (!read_address(part, listener, local)) {
         return false;
     }
@@ -139,12 +140,12 @@ static void read_proc_tcp(struct host_record *record, struct host_part *part, st
         return;
     *slot = (struct host_listener){
         .protocol = "tcp", .port = (int)port, .backlog = (int)(backlog & 0x7FFFFFFF), .backlog_limit = -1};
-    const char *any = strspn(host.at, "0") >= host.length ? "::" : "::1";
-    slot->address = six ? talloc_strdup(part, any)
-                        : talloc_asprintf(part, "%u.%u.%u.%u", address & 255, (address >> 8) & 255,
-                                          (address >> 16) & 255, address >> 24);
-    if (!slot->address)
-        abort();
+    char text[16];
+    snprintf(text, sizeof text, "%u.%u.%u.%u", address & 255, (address >> 8) & 255, (address >> 16) & 255,
+             address >> 24);
+    if (six)
+        snprintf(text, sizeof text, "%s", strspn(host.at, "0") >= host.length ? "::" : "::1");
+    slot->address = part_text(part, span_of(text), sizeof text);
 }
 
 void parse_sockets(struct host_record *record, struct host_part *part, struct span body)
@@ -165,7 +166,7 @@ static void name_owner(const struct host_record *record, struct host_part *part,
     for (size_t i = 0; !listener->process && i < record->owner_count; i++) {
         const struct host_owner *owner = &record->owners[i];
         if (owner->port == listener->port && !strcmp(owner->address, listener->address)) {
-            listener->process = talloc_strdup(part, owner->process);
+            listener->process = part_text(part, span_of(owner->process), 32);
             listener->pid = owner->pid;
         }
     }

@@ -8,7 +8,7 @@
 
 static const char *kept(struct host_part *part, struct span value, size_t most)
 {
-    return value.length ? span_copy(part, value, most) : NULL;
+    return value.length ? part_text(part, value, most) : NULL;
 }
 
 static void read_property(struct host_part *part, struct host_unit *unit, struct span name, struct span value)
@@ -85,11 +85,11 @@ static void read_message(struct host_part *part, struct host_event *event, struc
     size_t colon = span_find(rest, ": ");
     struct span who = {rest.at, colon};
     if (colon == rest.length) {
-        event->text = span_copy(part, rest, 300);
+        event->text = part_text(part, rest, 300);
         return;
     }
-    event->who = span_copy(part, span_until(&who, '['), 48);
-    event->text = span_copy(part, (struct span){rest.at + colon + 2, rest.length - colon - 2}, 300);
+    event->who = part_text(part, span_until(&who, '['), 48);
+    event->text = part_text(part, (struct span){rest.at + colon + 2, rest.length - colon - 2}, 300);
 }
 
 static bool read_event(struct host_part *part, struct host_event *event, struct span line, double booted)
@@ -103,7 +103,7 @@ static bool read_event(struct host_part *part, struct host_event *event, struct 
             return false;
         event->time = booted + seconds;
         event->who = "kernel";
-        event->text = span_copy(part, span_trim(line), 300);
+        event->text = part_text(part, span_trim(line), 300);
         return true;
     }
     if (!line.length || line.at[0] < '0' || line.at[0] > '9' || !span_word(&line, &word) ||

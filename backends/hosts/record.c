@@ -127,6 +127,29 @@ struct host_record *host_record_new(const void *context, const char *name, const
 
 /* ---- answers ---- */
 
+char *part_text(struct host_part *part, struct span span, size_t most)
+{
+    enum { BLOCK = 1024 };
+    size_t length = span_fit(span, most);
+    if (length + 1 > part->left) {
+        size_t block = length + 1 > BLOCK ? length + 1 : BLOCK;
+        char *room = talloc_array(part, char, block);
+        if (!room)
+            abort();
+        if (block > BLOCK) {
+            span_write(room, span, length);
+            return room;
+        }
+        part->room = room;
+        part->left = block;
+    }
+    char *text = part->room;
+    span_write(text, span, length);
+    part->room += length + 1;
+    part->left -= length + 1;
+    return text;
+}
+
 bool section_next(struct section_reader *reader, struct span *name, struct span *body)
 {
     char marker[40];

@@ -29,7 +29,11 @@ struct host_part {
     struct snapshot base;
     struct host_denied *denied;
     size_t denied_count;
+    char *room; /* for texts: a block each would take five times as much */
+    size_t left;
 };
+/* A copy of at most `most` bytes, which lives as long as the part. Never NULL. */
+char *part_text(struct host_part *part, struct span span, size_t most);
 
 /* ---- raw counters, compact ---- */
 

@@ -246,7 +246,7 @@ static const char *nginx_note(struct host_part *part, struct span status)
     if (!status.length || !span_line(&rest, &line))
         return NULL;
     if (!span_skip(&line, "Active connections:") || !span_next_counter(&line, &active)) {
-        char *said = span_copy(part, line, 120);
+        char *said = part_text(part, line, 120);
         char *note = talloc_asprintf(part, "its status page does not answer: %s", said);
         if (!note)
             abort();
