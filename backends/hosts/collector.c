@@ -188,19 +188,28 @@ static void on_answer(void *data, struct collector_stream *stream, unsigned numb
 
 /* ---- the channel ---- */
 
-static void on_output(void *data, int stream, const char *bytes, size_t length)
-{
-    struct collector *collector = data;
-    if (collector_stream_feed(&collector->streams[stream == 2], bytes, length))
-        return;
-    fail_with(collector, ERROR_SERVER, "the collector was closed", NULL, "it answered with more than 1 MB");
-}
-
 /* What the host said before or instead of an answer. */
 static const char *noise(const struct collector *collector)
 {
     const char *said = collector->streams[1].noise;
     return said[0] ? said : collector->streams[0].noise;
+}
+
+static void on_output(void *data, int stream, const char *bytes, size_t length)
+{
+    struct collector *collector = data;
+    char why[300];
+    const struct collector_stream *own = &collector->streams[stream == 2];
+    if (collector_stream_feed(&collector->streams[stream == 2], bytes, length))
+        return;
+    if (own->noise_bytes > COLLECTOR_MOST_NOISE)
+        snprintf(why, sizeof why, "more than %zu kB came that no answer are; last: %.120s",
+                 COLLECTOR_MOST_NOISE / 1024, noise(collector));
+    else
+        snprintf(why, sizeof why, "an answer was longer than %zu MB", COLLECTOR_MOST_BYTES >> 20);
+    fail_with(collector, ERROR_SERVER,
+              collector->ready ? "the collector was closed" : "the collector did not start",
+              collector->ready ? NULL : "does a start-up file of the shell there print?", why);
 }
 
 static void on_closed(void *data, const struct ssh_end *end)
@@ -233,6 +242,7 @@ static void start(struct collector *collector)
         struct collector_stream *stream = &collector->streams[i];
         collector_stream_clear(stream);
         stream->noise[0] = '\0';
+        stream->noise_bytes = 0;
         stream->mark = collector->mark;
         stream->answer = on_answer;
         stream->ready = i == 0 ? on_ready : NULL;

@@ -47,20 +47,23 @@ struct collector_stream {
     const char *mark;
     char *buffer; /* malloc'd; freed when nothing is in it */
     size_t length, room, scanned;
-    bool inside;     /* of an answer */
-    unsigned clears; /* grows when what is in it is given up */
-    double first;    /* wall time of the answer's first byte */
-    char noise[201]; /* the end of what came outside of answers */
+    bool inside;        /* of an answer */
+    unsigned clears;    /* grows when what is in it is given up */
+    double first;       /* wall time of the answer's first byte */
+    char noise[201];    /* the end of what came outside of answers */
+    size_t noise_bytes; /* how much of it came since the last answer */
     /* A complete answer, from its first mark on. */
     void (*answer)(void *data, struct collector_stream *stream, unsigned number, const char *text,
                    size_t length);
     void (*ready)(void *data, const char *user);
     void *data;
 };
-/* False: more than COLLECTOR_MOST_BYTES without an end. */
+/* False: more than COLLECTOR_MOST_BYTES without an end, or more than COLLECTOR_MOST_NOISE outside of answers.
+ */
 bool collector_stream_feed(struct collector_stream *stream, const char *bytes, size_t length);
 void collector_stream_clear(struct collector_stream *stream);
 
 #define COLLECTOR_MOST_BYTES ((size_t)1 << 20)
+#define COLLECTOR_MOST_NOISE ((size_t)1 << 18)
 
 #endif

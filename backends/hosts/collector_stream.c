@@ -37,6 +37,7 @@ static void append(struct collector_stream *stream, const char *bytes, size_t le
 static void keep_noise(struct collector_stream *stream, struct span line)
 {
     size_t have = strlen(stream->noise), most = sizeof stream->noise - 2;
+    stream->noise_bytes += line.length + 1;
     if (line.length > most)
         line = (struct span){line.at + line.length - most, most};
     if (have + line.length + 1 > most) {
@@ -125,6 +126,7 @@ static bool take_line(struct collector_stream *stream, size_t from, size_t next)
     if (!read_end(ours, &number))
         return false;
     stream->inside = false;
+    stream->noise_bytes = 0;
     /* The stream may be cleared by who takes the answer. */
     char *buffer = stream->buffer;
     size_t length = stream->length;
@@ -155,8 +157,8 @@ bool collector_stream_feed(struct collector_stream *stream, const char *bytes, s
         return false;
     /* A line without an end that is none of ours. */
     if (!stream->inside && stream->length > 65536) {
-        keep_noise(stream, (struct span){stream->buffer, 200});
+        keep_noise(stream, (struct span){stream->buffer, stream->length});
         collector_stream_clear(stream);
     }
-    return true;
+    return stream->noise_bytes <= COLLECTOR_MOST_NOISE;
 }

@@ -192,6 +192,23 @@ static void a_shell_that_is_none_is_told(void **state)
     stage_close(&s);
 }
 
+static bool flood_told(void *data)
+{
+    struct stage *s = data;
+    struct feed *feed = host_feed(fleet_host(s->fleet, 0), HOST_FAST);
+    return feed->state == FEED_FAILED && strstr(feed->error.why, "kB came") &&
+           strstr(feed->error.why, "flood");
+}
+
+static void a_flood_is_cut_off(void **state)
+{
+    struct stage s;
+    stage_open(&s, state, 1, "yes flood\n");
+    fleet_open(&s);
+    assert_true(loop_until(s.caller->loop, PATIENCE_S, flood_told, &s));
+    stage_close(&s);
+}
+
 static bool has_problem(const struct host_snapshot *h, const char *text)
 {
     for (size_t i = 0; h && i < h->problem_count; i++)
@@ -257,6 +274,7 @@ int main(void)
         ssh_on(a_hung_host_ages_and_comes_back, libssh2),
         ssh_on_both(a_killed_session_comes_back),
         ssh_on_both(a_shell_that_is_none_is_told),
+        ssh_on_both(a_flood_is_cut_off),
         ssh_on(releases_that_differ_stand_out, libssh2),
         ssh_on(history_is_kept, libssh2),
     };
