@@ -429,7 +429,7 @@ static void parse_nginx_test(struct host_record *record, struct host_part *part,
         return;
     line = span_trim(line);
     span_skip(&line, "nginx: ");
-    record->nginx_test = span_copy(part, line, 240);
+    record->nginx_test = part_text(part, line, 240);
 }
 
 static void parse_images(struct host_record *record, struct host_part *part, struct span body)

@@ -127,7 +127,7 @@ static struct span last_word(struct span args)
 static const char *program_of(struct host_part *part, struct span args)
 {
     struct span word;
-    return span_word(&args, &word) && span_starts(word, "/") ? span_copy(part, word, 80) : NULL;
+    return span_word(&args, &word) && span_starts(word, "/") ? part_text(part, word, 80) : NULL;
 }
 
 static const char *service_title(struct host_part *part, enum host_service_kind kind, struct span args)
