@@ -5,7 +5,8 @@
 #include "panels/hosts.h"
 
 extern const struct view host_overview, host_processes, host_mounts, host_disks, host_network, host_cores,
-    host_units, host_containers, host_services, host_sockets, host_schedule, host_events, host_certificates;
+    host_units, host_cgroups, host_containers, host_services, host_sockets, host_schedule, host_events,
+    host_certificates;
 
 /* The snapshot of the host in focus, held by the list; NULL when there is none yet. */
 const struct host_snapshot *host_focused(struct app *app, struct row_list *list);

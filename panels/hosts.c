@@ -309,9 +309,9 @@ static const struct action host_actions[] = {
 };
 
 static const struct view *const host_views[] = {
-    &host_overview, &host_processes, &host_mounts,       &host_disks,    &host_network,
-    &host_cores,    &host_sockets,   &host_units,        &host_services, &host_containers,
-    &host_schedule, &host_events,    &host_certificates,
+    &host_overview, &host_processes, &host_mounts, &host_disks,        &host_network,
+    &host_cores,    &host_sockets,   &host_units,  &host_services,     &host_containers,
+    &host_cgroups,  &host_schedule,  &host_events, &host_certificates,
 };
 
 const struct panel_ops panel_host = {

@@ -551,10 +551,10 @@ static void note(struct app *app, char *buffer, size_t size)
     }
     snprintf(buffer, size, "%zu of %zu answer", answering, count);
     if (release) {
-        char age[32];
-        snprintf(buffer + strlen(buffer), size - strlen(buffer), " · release %s since %s ago%s", release,
-                 format_s(age, sizeof age, fmax(0, clock_wall() - since)),
-                 differs ? ", not everywhere!" : "");
+        char at[32], age[32];
+        snprintf(buffer + strlen(buffer), size - strlen(buffer), " · release %s%s since %s (%s)", release,
+                 differs ? " not everywhere!" : "", clock_hour_minute(at, sizeof at, since),
+                 format_s(age, sizeof age, fmax(0, clock_wall() - since)));
     }
 }
 

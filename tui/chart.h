@@ -27,9 +27,9 @@ struct chart {
     size_t samples;
     double from, to;                   /* the time that is shown; seconds since the epoch */
     double interval_s;                 /* between two samples; longer distances are gaps */
-    double full;                       /* the value at the top (100 for shares); 0: as the values need it */
     double limit;                      /* "limit 400" in the title; 0: none */
     double selected_from, selected_to; /* a stretch that is selected; 0: none */
+    double full;                       /* the value at the top (100 for shares); 0: as the values need it */
 };
 
 /* Draws title, plot, axis into the rectangle: rows - 2 lines of plot (nothing when there are fewer than 4).

@@ -453,6 +453,7 @@ detail() {
     elif have nft && may nft list; then r 4 nft list ruleset | head -c 20000
     elif have iptables && may iptables -S; then r 4 iptables -S | head -c 20000; fi
     bans
+    cgroup_tree
     h arguments
     for p; do
         case $p in *[!0-9]*) continue ;; esac
@@ -464,6 +465,24 @@ detail() {
         echo
     done
     apt_updates
+}
+
+# Slices and what is right in them, under the one hierarchy or those of version 1.
+cgroup_tree() {
+    h cgroup_tree
+    read -r up _ </proc/uptime
+    echo "uptime $up"
+    set --
+    for g in /sys/fs/cgroup /sys/fs/cgroup/memory /sys/fs/cgroup/cpuacct /sys/fs/cgroup/pids; do
+        for f in memory.current memory.max memory.events memory.usage_in_bytes memory.limit_in_bytes \
+            memory.oom_control cpu.stat cpuacct.usage pids.current; do
+            for p in "$g"/*/$f "$g"/*.slice/*/$f; do
+                [ -r "$p" ] && set -- "$@" "$p"
+                [ $# -gt 1500 ] && break 3
+            done
+        done
+    done
+    [ $# -gt 0 ] && grep -s -E '^([0-9]+|max)$|^(usage_usec|oom_kill) ' /dev/null "$@" | head -c 120000
 }
 
 # The child does its work at low priority and leaves the shell's own alone.

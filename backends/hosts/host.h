@@ -80,6 +80,15 @@ struct host_container {
     double memory_bytes, memory_limit_bytes; /* NAN: unknown; limit INFINITY: none */
 };
 
+struct host_cgroup {
+    const char *path;  /* "system.slice/nginx.service" */
+    float cpu_percent; /* of one core since the last sample; NAN: first sample */
+    double memory_bytes,
+        memory_limit_bytes; /* what can be dropped at once is counted; limit INFINITY: none */
+    int tasks;              /* processes and threads; -1: unknown */
+    int oom_kills;          /* in it, since it is there; -1: unknown */
+};
+
 struct host_certificate {
     const char *path, *names, *issuer; /* names: "alnoor.example.edu *.example.edu" */
     double not_after;
@@ -208,6 +217,8 @@ struct host_snapshot {
     size_t unit_count;
     const struct host_timer *timers;
     size_t timer_count;
+    const struct host_cgroup *cgroups;
+    size_t cgroup_count;
     const struct host_event *logins;
     size_t login_count;
     const struct host_event *kernel_messages;

@@ -246,6 +246,8 @@ void parse_detail_section(struct host_record *record, struct host_part *part, st
         now->firewall_rules = body.length ? part_text(part, body, MOST_TEXT) : NULL;
     else if (span_is(name, "bans"))
         parse_bans(part, body, &unused, &now->bans);
+    else if (span_is(name, "cgroup_tree"))
+        parse_cgroup_tree(record, part, body);
     else if (span_is(name, "arguments"))
         parse_arguments(record, part, body);
     else if (span_is(name, "apt"))

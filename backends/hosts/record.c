@@ -92,6 +92,7 @@ static void forget_detail(struct host_record *record)
     struct host_snapshot *now = &record->now;
     now->units = NULL, now->unit_count = 0;
     now->timers = NULL, now->timer_count = 0;
+    now->cgroups = NULL, now->cgroup_count = 0;
     now->logins = NULL, now->login_count = 0;
     now->kernel_messages = NULL, now->kernel_count = 0;
     now->firewall_rules = now->bans = NULL;
@@ -371,6 +372,8 @@ bool host_record_take(struct host_record *record, const struct host_answer *answ
 void host_record_drop_detail(struct host_record *record)
 {
     forget_detail(record);
+    TALLOC_FREE(record->raw_cgroups);
+    record->raw_cgroup_count = 0;
     record->now.detail_at = 0;
     replace_part(record, HOST_DETAIL, NULL);
 }

@@ -19,6 +19,7 @@ enum {
     HOST_MAX_UNITS = 400,
     HOST_MAX_EVENTS = 40,
     HOST_MAX_CERTIFICATES = 60,
+    HOST_MAX_CGROUPS = 128,
     HOST_MAX_DENIED = 12,
     HOST_MAX_PROBLEMS = 24,
     MOUNT_SAMPLES = 24,
@@ -79,6 +80,10 @@ struct raw_process {
 struct raw_container {
     char id[13];
     uint64_t cpu_us;
+};
+
+struct raw_cgroup {
+    uint64_t key, cpu_us;
 };
 
 /* How full a mount was: thinned out so that it reaches back an hour at most. */
@@ -144,6 +149,9 @@ struct host_record {
     size_t image_count;
     struct host_owner *owners; /* of the slow part */
     size_t owner_count;
+    struct raw_cgroup *raw_cgroups; /* of the detail tier's last sample */
+    size_t raw_cgroup_count;
+    double cgroups_uptime;
     struct host_arguments *arguments; /* of the detail part */
     size_t argument_count;
     const char *user;                      /* that the collector runs as, or NULL */
@@ -210,6 +218,8 @@ void parse_owners(struct host_record *record, struct host_part *part, struct spa
 void finish_sockets(struct host_record *record, struct host_part *part);
 void parse_containers(struct host_record *record, struct host_part *part, struct span body, double now);
 void parse_cgroups(struct host_record *record, struct span body, double seconds);
+/* Slices, units and scopes: what they use. */
+void parse_cgroup_tree(struct host_record *record, struct host_part *part, struct span body);
 void find_services(struct host_record *record, struct host_part *part, const struct process_sample *sample,
                    struct span nginx);
 /* What the slow tier knows of the services that the medium one found: versions, the configuration test. */

@@ -323,6 +323,38 @@ static void services_without_titles(void **state)
     snapshot_release(s);
 }
 
+static void cgroups_of_both_versions(void **state)
+{
+    static const char format[] =
+        "@@MARK cgroup_tree\nuptime %d.00\n"
+        "/sys/fs/cgroup/system.slice/memory.current:52428800\n/sys/fs/cgroup/system.slice/memory.max:max\n"
+        "/sys/fs/cgroup/system.slice/web.service/memory.current:104857600\n"
+        "/sys/fs/cgroup/system.slice/web.service/memory.max:209715200\n"
+        "/sys/fs/cgroup/system.slice/web.service/memory.events:oom_kill 2\n"
+        "/sys/fs/cgroup/system.slice/web.service/cpu.stat:usage_usec %d\n"
+        "/sys/fs/cgroup/system.slice/web.service/pids.current:17\n"
+        "/sys/fs/cgroup/memory/docker/memory.usage_in_bytes:4096\n"
+        "/sys/fs/cgroup/memory/docker/memory.limit_in_bytes:9223372036854771712\n"
+        "/sys/fs/cgroup/cpuacct/docker/cpuacct.usage:%d000\nrubbish\n/etc/passwd:1\n@@MARK end 1 0\n";
+    struct host_record *record = record_new(state);
+    char text[1200];
+    int length = snprintf(text, sizeof text, format, 100, 1000000, 5000);
+    assert_true(take_text(record, 'd', text, (size_t)length, NOW - 10));
+    length = snprintf(text, sizeof text, format, 110, 6000000, 5000);
+    assert_true(take_text(record, 'd', text, (size_t)length, NOW));
+    struct host_snapshot *s = publish(record, NOW);
+    assert_int_equal(s->cgroup_count, 3);
+    assert_string_equal(s->cgroups[0].path, "system.slice/web.service");
+    assert_true(near((double)s->cgroups[0].cpu_percent, 50));
+    assert_true(near(s->cgroups[0].memory_limit_bytes, 209715200));
+    assert_int_equal(s->cgroups[0].oom_kills, 2);
+    assert_int_equal(s->cgroups[0].tasks, 17);
+    assert_true(isinf(s->cgroups[1].memory_limit_bytes) && isnan(s->cgroups[1].cpu_percent));
+    assert_string_equal(s->cgroups[2].path, "docker");
+    assert_true(isinf(s->cgroups[2].memory_limit_bytes) && near((double)s->cgroups[2].cpu_percent, 0));
+    snapshot_release(s);
+}
+
 /* Whose program it is cannot be asked by everybody; that a younger one lies on the disk, can. */
 static void programs_replaced_on_disk(void **state)
 {
@@ -693,6 +725,7 @@ int main(void)
         TEST(sockets_have_owners),
         TEST(services_without_titles),
         TEST(programs_replaced_on_disk),
+        TEST(cgroups_of_both_versions),
         TEST(containers_and_their_cgroups),
         TEST(a_docker_without_daemon_is_told),
         TEST(busybox_gives_the_same),
