@@ -2,6 +2,7 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "panels/batch.h"
@@ -15,6 +16,7 @@ static int run(int argc, char *argv[])
     enum options_answer answer;
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_DUMPABLE, 0); /* passphrases and rows are in memory: no core file, no look by others */
     const struct command *command = options_parse(&options, argc, argv, &answer, &error);
     if (!command) {
         batch_print_error(&error);

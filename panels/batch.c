@@ -30,6 +30,7 @@ static void ask_at_terminal(struct app *app, struct ssh_question *question)
         ssh_answer(question, NULL);
         return;
     }
+    setvbuf(terminal, NULL, _IONBF, 0); /* no copy of a passphrase in stdio's memory */
     fprintf(terminal, "%s%s%s: ", question->title, question->text[0] ? "\n" : "", question->text);
     fflush(terminal);
     bool hidden = !question->echo && tcgetattr(fileno(terminal), &before) == 0;

@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "core/units.h"
 #include "panels/console.h"
+#include "panels/hosts.h"
 #include "panels/hosts_disk.h"
 #include "panels/hosts_place.h"
 #include "tui/dialog.h"
@@ -145,7 +146,8 @@ static void looked_up(void *data, const struct ssh_result *result)
 static void look_up(struct app *app, struct host *host, const struct choice *choice, bool hard)
 {
     const struct host_snapshot *snapshot = host_latest(host);
-    struct lookup *lookup = talloc_zero(app, struct lookup);
+    /* Goes with the panel's state, before the connections do: nobody is told of it then. */
+    struct lookup *lookup = talloc_zero(hosts_state(app), struct lookup);
     lookup->app = app;
     lookup->place = hosts_place(app, lookup, host);
     lookup->target = choice->target;
@@ -162,6 +164,23 @@ static void look_up(struct app *app, struct host *host, const struct choice *cho
 }
 
 /* ---- a command ---- */
+
+/* A line that takes hosts down must leave their groups a healthy one, as a reboot must. */
+static bool may_run(struct app *app, const struct choice *choice, const char *command, struct error *error)
+{
+    struct host **hosts = talloc_zero_array(choice, struct host *, choice->host_count);
+    size_t count = 0;
+    for (size_t i = 0; i < choice->host_count; i++)
+        if ((hosts[count] = fleet_find(app->fleet, choice->hosts[i])))
+            count++;
+    bool may = !host_command_takes_down(command) || hosts_may_go_down(app, hosts, count, error);
+    talloc_free(hosts);
+    if (!may)
+        snprintf(
+            error->todo, sizeof error->todo,
+            "Bring another one up first; F9 reboot, or signalbox run --force --reason, goes past the rule.");
+    return may;
+}
 
 struct run_dialog {
     struct choice *choice;
@@ -197,7 +216,8 @@ static void run_accepted(struct app *app, struct dialog *dialog, void *data)
         console_say(app->console, SEVERITY_WARNING, "the time is not one, such as 5min");
         return;
     }
-    struct change *change = host_change_run(places, count, &run, &error);
+    bool may = may_run(app, self->choice, run.command, &error);
+    struct change *change = may ? host_change_run(places, count, &run, &error) : NULL;
     name_silent(app, self->choice, change);
     open_change(app, change, &error);
 }
@@ -381,7 +401,10 @@ static void run_book(struct app *app, const struct choice *choice, const struct 
     struct error error = {0};
     size_t count;
     struct host_place *places = places_of(app, choice, &count);
-    struct change *change = host_change_runbook(places, count, runbook, 1, &error);
+    bool may = true;
+    for (size_t i = 0; i < runbook->step_count && may; i++)
+        may = may_run(app, choice, runbook->steps[i].run, &error);
+    struct change *change = may ? host_change_runbook(places, count, runbook, 1, &error) : NULL;
     name_silent(app, choice, change);
     open_change(app, change, &error);
 }

@@ -414,6 +414,7 @@ crons() {
     fi
 }
 
+# As root, apt-get would write its caches anew: without names for them it writes nothing.
 # K: what the console has already: the times of the package lists and of what is installed; "-" in the first request,
 # which must not wait for seconds.
 apt_updates() {
@@ -422,7 +423,7 @@ apt_updates() {
     [ "$k" = "$K" ] && return
     h apt
     echo "key $k"
-    t 20 apt-get -s -o Debug::NoLocking=1 upgrade | awk '/^Inst /{n++; if (/[Ss]ecurity/) s++} END {print "updates " n + 0 " " s + 0}'
+    t 20 apt-get -s -o Debug::NoLocking=1 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade | awk '/^Inst /{n++; if (/[Ss]ecurity/) s++} END {print "updates " n + 0 " " s + 0}'
 }
 
 detail() {

@@ -105,11 +105,9 @@ static bool take_line(struct collector_stream *stream, size_t from, size_t next)
     size_t at = stream->inside ? 0 : span_find(line, marker);
     struct span ours = {line.at + at, line.length - at};
     if (!span_skip(&ours, marker)) {
-        if (stream->inside)
-            return false;
-        keep_noise(stream, line);
-        drop(stream, next);
-        return true;
+        if (!stream->inside)
+            keep_noise(stream, line); /* dropped with all that comes in one piece */
+        return false;
     }
     if (span_starts(ours, "ready ")) {
         tell_ready(stream, ours);
@@ -118,7 +116,7 @@ static bool take_line(struct collector_stream *stream, size_t from, size_t next)
     }
     if (!stream->inside) {
         stream->inside = true;
-        if (at) {
+        if (from + at) {
             drop(stream, from + at);
             return true;
         }
@@ -153,6 +151,8 @@ bool collector_stream_feed(struct collector_stream *stream, const char *bytes, s
         if (!take_line(stream, stream->scanned, next))
             stream->scanned = next;
     }
+    if (!stream->inside && stream->scanned)
+        drop(stream, stream->scanned);
     if (stream->length > COLLECTOR_MOST_BYTES)
         return false;
     /* A line without an end that is none of ours. */

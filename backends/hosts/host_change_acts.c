@@ -272,8 +272,20 @@ struct change *host_change_renew(const struct host_place *place, const char *pat
 
 struct address {
     char text[80]; /* as the system prints it, with its length of prefix when it has one */
+    char own[80];  /* what an address in it begins with, as sshd writes it; of a net's, a part */
     bool v6;
 };
+
+/* Whole numbers of the address that the prefix fixes. Where zeros begin, IPv6 has several spellings. */
+static void set_beginning(struct address *address, const unsigned char *bytes, long prefix)
+{
+    char *at = address->own;
+    for (long i = 0; !address->v6 && i < prefix / 8; i++)
+        at += snprintf(at, 5, "%u.", bytes[i]);
+    for (long i = 0; address->v6 && i < prefix / 16 && (bytes[2 * i] || bytes[2 * i + 1]); i++)
+        at += snprintf(at, 6, "%x:", bytes[2 * i] << 8 | bytes[2 * i + 1]);
+    *at = '\0';
+}
 
 /* Neither the whole net nor this machine. */
 static bool parse_address(const char *typed, struct address *address, struct error *error)
@@ -302,6 +314,9 @@ static bool parse_address(const char *typed, struct address *address, struct err
         snprintf(address->text, sizeof address->text, "%s/%ld", plain, prefix);
     else
         snprintf(address->text, sizeof address->text, "%s", plain);
+    snprintf(address->own, sizeof address->own, "%s ", plain);
+    if (slash && prefix < (address->v6 ? 128 : 32))
+        set_beginning(address, bytes, prefix);
     return true;
 }
 
@@ -378,9 +393,9 @@ struct change *host_change_ban(const struct host_place *place, enum host_ban by,
     if (ban) /* never the branch that one sits on */
         line = talloc_asprintf(
             change,
-            "case \"$SSH_CONNECTION\" in \"%s \"*) echo 'it is the address from which this console "
+            "case \"$SSH_CONNECTION\" in \"%s\"*) echo 'it is, or holds, the address from which this console "
             "comes' >&2; exit %d;; esac; %s",
-            address.text, EXIT_REFUSED, line);
+            address.own, EXIT_REFUSED, line);
     struct change_step *step = host_change_add(
         change, place, talloc_asprintf(change, "%s on %s", address.text, place->host), address.text, line);
     step->undo = ban_line(change, place, by, jail, &address, !ban, &ignored);

@@ -195,7 +195,8 @@ static void run_done(void *data, const struct ssh_result *result)
 static void ask_from_host(struct asked *asked)
 {
     char *command = talloc_asprintf(
-        asked, "curl -sS -o /dev/null --max-filesize 1048576 --noproxy '*' --max-time %d ", DEADLINE_S);
+        asked, "curl -sS --globoff -o /dev/null --max-filesize 1048576 --noproxy '*' --max-time %d ",
+        DEADLINE_S);
     if (asked->definition->connect)
         command = talloc_asprintf_append(
             command, "--connect-to %s ",

@@ -178,6 +178,10 @@ static void *library_alloc(size_t size, void **abstract)
 static void library_free(void *memory, void **abstract)
 {
     (void)abstract;
+    if (!memory)
+        return;
+    /* Passwords and answers pass through it, and the keys of the session. */
+    explicit_bzero(memory, talloc_get_size(memory));
     talloc_free(memory);
 }
 

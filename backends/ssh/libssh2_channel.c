@@ -9,6 +9,7 @@
 #include "backends/ssh/libssh2_internal.h"
 #include "backends/ssh/packet.h"
 #include "core/clock.h"
+#include "core/text.h"
 
 #define OPEN_S 20.0 /* the other side may wait for a dead host: the user does not */
 
@@ -103,7 +104,7 @@ static void report_exit(struct lib_channel *c)
     libssh2_channel_get_exit_signal(c->handle, &signal, &length, NULL, NULL, NULL, NULL);
     if (signal && length) {
         end.ending = SSH_SIGNALLED;
-        snprintf(end.signal, sizeof end.signal, "%.*s", (int)length, signal);
+        safe_text(end.signal, sizeof end.signal, signal, length);
         error_set(&end.error, ERROR_SERVER, ssh_host_label(c->session->host), NULL, NULL,
                   "the command died of signal %s", end.signal);
     } else {

@@ -26,8 +26,8 @@ enum ssh_transport { SSH_TRANSPORT_AUTO, SSH_TRANSPORT_LIBSSH2, SSH_TRANSPORT_SY
  * asks. */
 struct ssh_question {
     const char *host;  /* name of the host; for a passphrase also of the first one that needs it */
-    const char *title; /* "Passphrase of ~/.ssh/id_ed25519" */
-    const char *text;  /* what the server says, or "" */
+    const char *title; /* "Passphrase of ~/.ssh/id_ed25519"; safe */
+    const char *text;  /* what the server says, line by line, or ""; safe */
     bool echo;         /* may the answer be shown while it is typed? */
     /* internal */
     void *data;

@@ -148,6 +148,11 @@ static void leaves_the_last_host_up(void **state)
     sshd_halt(s->webs[1]);
     terminal_wait(s->t, 60, "1 of 2 answer");
     terminal_keys(s->t, "/", "text:web1", "Enter", "F9");
+    stage_choose(s->t, "run a command on web1");
+    stage_dialog(s->t, "Command");
+    terminal_keys(s->t, "text:sudo reboot", "Enter");
+    terminal_wait(s->t, 5, "it would leave no healthy host in group web");
+    terminal_keys(s->t, "F9");
     stage_choose(s->t, "reboot web1");
     stage_dialog(s->t, "web1 is not rebooted");
     terminal_expect(s->t, "it would leave no healthy host in group web; not healthy: web2 (");

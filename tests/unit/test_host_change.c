@@ -335,6 +335,22 @@ static void test_ban(void **state)
     line = talloc_asprintf(f, "SSH_CONNECTION='192.0.2.77 5000 10.0.0.5 22'; %s", line_of(f));
     assert_int_not_equal(run_line(line), EXIT_REFUSED);
     talloc_free(f->change);
+    /* Nor a net that holds it. */
+    static const struct {
+        const char *net, *from;
+        bool refused;
+    } nets[] = {{"192.0.2.0/24", "192.0.2.7", true},      {"192.0.2.7/32", "192.0.2.7", true},
+                {"192.0.2.7/32", "192.0.2.77", false},    {"10.0.0.0/8", "10.9.8.7", true},
+                {"192.0.2.0/24", "192.0.20.7", false},    {"2001:db8:a::/48", "2001:db8:a:1::7", true},
+                {"2001:db8::/32", "2001:db8::7", true},   {"2001:db8:0:1::/64", "2001:db8:0:1::7", true},
+                {"2001:db8::/32", "2001:db80::7", false}, {"2001:db8::7/128", "2001:db8::7", true}};
+    for (size_t i = 0; i < sizeof nets / sizeof *nets; i++) {
+        f->change = host_change_ban(&f->root, BAN_UFW, NULL, nets[i].net, true, &f->error);
+        line = talloc_asprintf(f, "ufw() { :; }; SSH_CONNECTION='%s 5000 10.0.0.5 22'; %s", nets[i].from,
+                               line_of(f));
+        assert_int_equal(run_line(line), nets[i].refused ? EXIT_REFUSED : 0);
+        talloc_free(f->change);
+    }
     f->change = host_change_ban(&f->root, BAN_NFT, NULL, "2001:DB8::/48", true, &f->error);
     assert_non_null(strstr(line_of(f), "add element inet signalbox banned6 { 2001:db8::/48 }"));
     assert_is_shell(f, line_of(f));
