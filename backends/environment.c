@@ -252,8 +252,10 @@ static void read_sections(struct environment_reader *reader, const struct yaml_n
     environment_collect_hosts(reader);
     if (reader->document->complete && !reader->elsewhere->count && !environment->server_count &&
         !environment->redis_count && !environment->host_count && !reader->document->problem_count)
-        environment_complain(reader, root, "this file",
-                             "Add postgres: {main: {watch: \"host=db1 dbname=app\"}}", "it names no server");
+        environment_complain(
+            reader, root, "this file",
+            "Add hosts: {web1: {group: web}}, or postgres: {main: {watch: \"host=db1 dbname=app\"}}",
+            "it names no server");
 }
 
 static const char *name_of_path(const void *context, const char *path)

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What README.md tells people to type exists: make targets, scripts, sub-commands, options, environment variables of the
-# demo, files that it links to.
+# What README.md and the pages behind it tell people to type exists: make targets, scripts, sub-commands, options,
+# environment variables of the demo, files that they link to; their configuration is accepted, and so are their sudoers.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 program=build/asan/signalbox
 [ -x "$program" ] || program=build/release/signalbox
+pages=(README.md docs/adding-a-panel.md docs/hosts.md docs/postgres.md)
 failed=0
 verdict() { # STATUS NAME DETAIL
     if [ "$1" -eq 0 ]; then
@@ -17,8 +18,8 @@ verdict() { # STATUS NAME DETAIL
 
 # Lines of indented or fenced blocks, and what stands in `backquotes` in the text, without comments and prompts.
 commands() {
-    awk '/^```/ {fenced = !fenced; next} fenced || /^    / {sub(/^ +/, ""); print}' README.md docs/adding-a-panel.md
-    grep -ohE '`[^`]+`' README.md docs/adding-a-panel.md | tr -d '`'
+    awk '/^```/ {fenced = !fenced; next} fenced || /^    / {sub(/^ +/, ""); print}' "${pages[@]}"
+    grep -ohE '`[^`]+`' "${pages[@]}" | tr -d '`'
 }
 mapfile -t lines < <(commands | sed -E 's/ +# .*//; s/^\$ //; s/^(sudo )//' | sort -u)
 count=0
@@ -61,14 +62,48 @@ done
 [ "$count" -ge 15 ]
 verdict $? many_commands_were_looked_at "only $count"
 
-while IFS= read -r target; do
-    [ -e "$target" ]
-    verdict $? "link_${target//\//_}" "README.md links to $target"
-done < <(grep -ohE '\]\([^)#]+\)' README.md | tr -d '])(' | grep -v '://' | sort -u)
+for page in "${pages[@]}"; do
+    while IFS= read -r target; do
+        [ -e "$(dirname "$page")/$target" ]
+        verdict $? "link_${target//\//_}" "$page links to $target"
+    done < <(grep -ohE '\]\([^)#]+' "$page" | cut -c 3- | grep -v '://' | sort -u)
+done
+
+# Its configurations, each as a file of its own, with the files that they name.
+work=$(mktemp -d "${TMPDIR:-/tmp}/signalbox-readme-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/home/.ssh"
+echo 'Host worker1 bastion' | tee "$work/home/.ssh/config" >"$work/home/.ssh/production"
+printf '[web]\nweb[1:3].example.com ansible_user=ops\n' >"$work/hosts.ini"
+for page in README.md docs/hosts.md docs/example.yaml; do
+    case $page in
+    *.yaml) cat "$page" >"$work/1.yaml" ;;
+    *) awk -v to="$work/" '/^```yaml/ {file = to (++n) ".yaml"; next} /^```/ {file = ""} file {print >file}' "$page" ;;
+    esac
+    for file in "$work"/*.yaml; do
+        grep -q '^environment:' "$file" || echo 'environment: {kind: staging}' >>"$file"
+        grep -q '^hosts:' "$file" || echo 'hosts: {web1: {group: web}}' >>"$file"
+        chmod 600 "$file"
+        said=$(HOME=$work/home "$program" config check "$file" 2>&1)
+        verdict $? "configuration_${page//\//_}_$(basename "$file" .yaml)" "$said"
+        rm -f "$file"
+    done
+done
+
+# Sudoers: what is in the example is accepted, also what is commented out there; and it holds what the console prints.
+sed 's/^# signalbox/signalbox/' docs/sudoers.example >"$work/sudoers"
+if command -v visudo >/dev/null; then
+    said=$(visudo -cf docs/sudoers.example 2>&1 && visudo -cf "$work/sudoers" 2>&1)
+    verdict $? sudoers_are_accepted "$said"
+fi
+for tail in '/usr/bin/du ^-0 -xk -d 1 /[^ ]*$' '/usr/sbin/logrotate ^-f /etc/logrotate\.d/[A-Za-z0-9_-]+$'; do
+    grep -qF -- "$tail" docs/sudoers.example && grep -rqF -- "${tail//\\/\\\\}" backends/hosts
+    verdict $? "sudoers_$(basename "${tail%% *}")" "docs/sudoers.example and backends/hosts say different things of $tail"
+done
 
 # Variables of the demo stand in a script or a program.
 while IFS= read -r variable; do
     grep -rqE "\b$variable\b" demo tests tools Makefile core backends panels tui
     verdict $? "variable_$variable" "README.md names $variable"
-done < <(grep -ohE '\b(DEMO|BENCH|FUZZ|TEST|SIGNALBOX)_[A-Z]+\b' README.md | sort -u)
+done < <(grep -ohE '\b(DEMO|BENCH|FUZZ|TEST|SIGNALBOX)_[A-Z]+\b' "${pages[@]}" | sort -u)
 exit "$failed"

@@ -404,7 +404,8 @@ static void test_empty_files(void **state)
             "x.yaml:1:1: this file: it is empty. Write at least postgres: {main: {watch: \"host=db1 "
             "dbname=app\"}}\n");
     assert_refused(f, "environment: {kind: staging}\n",
-                   "x.yaml:1:1: this file: it names no server. Add postgres: {main: {watch: \"host=db1 "
+                   "x.yaml:1:1: this file: it names no server. Add hosts: {web1: {group: web}}, or postgres: "
+                   "{main: {watch: \"host=db1 "
                    "dbname=app\"}}\n");
 }
 

@@ -124,7 +124,8 @@ static void test_wildcards_stand_for_host_entries(void **state)
         "mean is in ssh_config\n");
     /* No such file: the wildcards stand for nobody. */
     assert_refused(f, "ssh: {config: /nonexistent}\nhosts: {\"*\": }\n",
-                   "x.yaml:1:1: this file: it names no server. Add postgres: {main: {watch: \"host=db1 "
+                   "x.yaml:1:1: this file: it names no server. Add hosts: {web1: {group: web}}, or postgres: "
+                   "{main: {watch: \"host=db1 "
                    "dbname=app\"}}\n");
 }
 
