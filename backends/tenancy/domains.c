@@ -1,5 +1,6 @@
 #include "backends/tenancy/domains.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
@@ -40,6 +41,16 @@ static void tell(struct ev_loop *ev, ev_timer *timer, int events)
                    failed ? &self->error : NULL);
 }
 
+/* Tenants choose their domains, and they become a part of URLs: nothing but a name may be in there. */
+static bool is_host_name(const char *domain)
+{
+    size_t length = strlen(domain);
+    bool name = length > 0 && length <= 253 && domain[0] != '-';
+    for (const char *c = domain; *c && name; c++)
+        name = isalnum((unsigned char)*c) || *c == '.' || *c == '-' || *c == '_' || (unsigned char)*c >= 0x80;
+    return name;
+}
+
 static void take_rows(void *data, int index, const struct pg_rows *rows, const struct error *error)
 {
     struct tenancy_domains *self = data;
@@ -48,10 +59,13 @@ static void take_rows(void *data, int index, const struct pg_rows *rows, const s
         self->error = *error;
         return;
     }
-    self->count = (size_t)pg_rows_count(rows);
-    self->domains = talloc_zero_array(self, char *, self->count + 1);
-    for (size_t i = 0; i < self->count; i++)
-        self->domains[i] = talloc_strdup(self->domains, pg_rows_text(rows, (int)i, 0));
+    int count = pg_rows_count(rows);
+    self->domains = talloc_zero_array(self, char *, (size_t)count + 1);
+    for (int i = 0; i < count; i++) {
+        const char *domain = pg_rows_text(rows, i, 0);
+        if (domain && is_host_name(domain))
+            self->domains[self->count++] = talloc_strdup(self->domains, domain);
+    }
 }
 
 static void take_done(void *data, const struct error *error)
