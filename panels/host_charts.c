@@ -1,5 +1,6 @@
 /* One host: its problems in words, and charts of the last hour from memory, of the last 48 from the store. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <talloc.h>
 
@@ -152,13 +153,17 @@ static int draw_why(const struct host_now *now, struct screen *screen, int top, 
         screen_put(screen, row++, 1, columns - 2, STYLE_WARNING, now->why ? now->why : "");
         return row - top;
     }
-    for (size_t i = 0; i < now->snapshot->problem_count && row < top + rows; i++) {
+    size_t count = now->snapshot->problem_count;
+    for (size_t i = 0; i < count && row < top + rows; i++) {
         const struct host_problem *problem = &now->snapshot->problems[i];
-        char at[32] = "";
+        char at[32] = "", more[32] = "";
         if (problem->since > 0)
             clock_hour_minute(at, sizeof at, problem->since);
+        if (row == top + rows - 1 && i + 1 < count)
+            snprintf(more, sizeof more, " · and %zu more", count - i - 1);
         screen_format(screen, row++, 1, columns - 2, theme_severity(problem->severity, STYLE_NORMAL),
-                      "%s%s  %s", problem->severity >= SEVERITY_CRITICAL ? "! " : "  ", at, problem->text);
+                      "%s%s  %s%s", problem->severity >= SEVERITY_CRITICAL ? "! " : "  ", at, problem->text,
+                      more);
     }
     return row - top;
 }

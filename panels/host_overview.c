@@ -320,8 +320,8 @@ static void check_clock(struct checks *checks)
     char up[32];
     check->unknown = isnan(now->clock_offset_s);
     if (!check->unknown)
-        check->errors = talloc_asprintf(check, "%+.1f s", now->clock_offset_s);
-    check->errors_severity = host_severity(MEASURE_CLOCK_OFFSET, now->clock_offset_s);
+        check->use = talloc_asprintf(check, "%+.1f s", now->clock_offset_s);
+    check->use_severity = host_severity(MEASURE_CLOCK_OFFSET, now->clock_offset_s);
     check->detail = talloc_asprintf(check, "up %s", format_s(up, sizeof up, now->uptime_s));
 }
 
