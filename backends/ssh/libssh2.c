@@ -262,6 +262,7 @@ static void step_handshake(struct lib_session *session)
     session->shaking = code == LIBSSH2_ERROR_EAGAIN;
     if (session->shaking)
         return;
+    session->handshake_ms = (clock_monotonic() - session->began) * 1000;
     struct wire *w = &session->wire;
     bool unfit = code == LIBSSH2_ERROR_KEX_FAILURE || code == LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE ||
                  code == LIBSSH2_ERROR_METHOD_NONE;
@@ -281,7 +282,7 @@ void session_authenticated(struct lib_session *session)
     if (session->main)
         session_wake(session);
     else
-        ssh_report_up(session->host, (clock_monotonic() - session->began) * 1000);
+        ssh_report_up(session->host, session->handshake_ms);
 }
 
 /* ---- turns and deadlines ---- */

@@ -62,6 +62,7 @@ struct lib_session {
     ev_timer deadline;           /* of the phase; up: looks whether the other side lives */
     double path_until;           /* through a bastion: when it is given up; clock_monotonic */
     double began;                /* the handshake; clock_monotonic */
+    double handshake_ms;         /* how long it took */
     bool shaking;                /* libssh2_session_handshake has more to do */
     char *farewell;              /* what the server said when it disconnected */
     struct lib_session *main;    /* whose side session it is; NULL: it is the main one */

@@ -18,6 +18,7 @@
 #define BACK_OFF_FIRST_S 1.0
 #define BACK_OFF_MOST_S 60.0
 #define JITTER 0.25
+#define LEFT_S 3600.0
 #define AGAIN_S 0.15  /* a server with too many handshakes is tried again after this, doubled each time */
 #define LINGER_S 30.0 /* a session that nobody wants any more is kept so long */
 
@@ -100,8 +101,10 @@ static void schedule_retry(struct ssh_host *host)
 {
     host->back_off = host->back_off > 0 ? fmin(2 * host->back_off, BACK_OFF_MOST_S) : BACK_OFF_FIRST_S;
     enum error_kind kind = host->error.kind;
-    if (kind == ERROR_AUTH || kind == ERROR_CONFIG || kind == ERROR_INTERLOCK || kind == ERROR_CANCELLED)
+    if (kind == ERROR_AUTH || kind == ERROR_CONFIG || kind == ERROR_INTERLOCK)
         host->back_off = BACK_OFF_MOST_S;
+    if (kind == ERROR_CANCELLED) /* who left a question is not asked again and again */
+        host->back_off = LEFT_S;
     start_timer(host, &host->retry, host->back_off * clock_jitter(JITTER));
 }
 
@@ -276,6 +279,8 @@ static void on_retry(struct ev_loop *ev, ev_timer *timer, int events)
     } else if (host->wanted > 0) {
         host_open(host);
     } else {
+        host->back_off = 0;
+        error_clear(&host->error);
         set_state(host, CONNECTION_IDLE);
     }
     pool_leave(pool);
@@ -476,6 +481,11 @@ void ssh_host_want(struct ssh_host *host, bool wanted)
         host->wanted--;
     if (wanted)
         host_use(host);
+    /* Nobody wanted it for a while: what it failed of may be over. Logins that were refused wait their turn.
+     */
+    bool refused = host->error.kind == ERROR_AUTH || host->error.kind == ERROR_CANCELLED;
+    if (wanted && host->wanted == 1 && host->state == CONNECTION_DOWN && !refused && !host->pool->doomed)
+        host_open(host);
     host_check_use(host);
 }
 
