@@ -26,7 +26,7 @@ struct fleet_figures {
     double lost, pssh_lost, master_lost; /* hosts of the small fleet that were not reached */
     double cpu_percent;                  /* of a core, all processes of the console */
     double memory_kb;                    /* private, for each host */
-    double key_ms, key_slowest_ms;       /* while they answer every 5 s */
+    double key_ms, key_slowest_ms;       /* while they all hang */
     struct turns turns;
 };
 
@@ -34,6 +34,7 @@ struct fleet_figures {
 
 struct fleet_site {
     struct ssh_site *site;
+    struct sshd *servers[LISTENERS];
     char *home; /* of the console */
 };
 
@@ -80,7 +81,7 @@ static void write_host_list(const struct fleet_site *fleet, int count)
 
 static void fleet_site_start(struct fleet_site *fleet)
 {
-    struct sshd *servers[LISTENERS];
+    struct sshd **servers = fleet->servers;
     char name[32];
     fleet->site = ssh_site_new();
     for (int i = 0; i < LISTENERS; i++) {
@@ -177,7 +178,7 @@ static double measure_memory(const struct fleet_site *fleet, int count, double s
     return bytes;
 }
 
-/* CPU and keys while they answer every 5 s. */
+/* CPU while they answer every 5 s, keys while they hang. */
 static void measure_watching(const struct fleet_site *fleet, int count, double seconds,
                              struct fleet_figures *figures)
 {
@@ -189,13 +190,18 @@ static void measure_watching(const struct fleet_site *fleet, int count, double s
         terminal_free(t);
         return;
     }
-    for (double end = now_s() + 3; now_s() < end;)
+    for (double end = now_s() + 10; now_s() < end;) /* the slow tiers of all come once */
         terminal_pump(t, 0.1);
     pid_t pid = terminal_pid(t);
     double before = cpu_s(pid) + cpu_of_ended_children_s(pid);
     for (double end = now_s() + seconds; now_s() < end;)
         terminal_pump(t, 0.1);
     figures->cpu_percent = (cpu_s(pid) + cpu_of_ended_children_s(pid) - before) * 100 / seconds;
+    /* keys are measured while every server hangs */
+    for (int i = 0; i < LISTENERS; i++)
+        sshd_pause(fleet->servers[i]);
+    for (double end = now_s() + 3; now_s() < end;)
+        terminal_pump(t, 0.1);
     while (taken < KEYS) {
         terminal_pump(t, 0.03);
         double ms = terminal_latency(t, taken % 2 ? "Up" : "Down", 2);
@@ -203,6 +209,8 @@ static void measure_watching(const struct fleet_site *fleet, int count, double s
     }
     figures->key_ms = percentile(samples, taken, 0.99);
     figures->key_slowest_ms = percentile(samples, taken, 1);
+    for (int i = 0; i < LISTENERS; i++)
+        sshd_resume(fleet->servers[i]);
     terminal_free(t);
 }
 
@@ -290,7 +298,7 @@ static bool report(const struct fleet_figures *f)
     LINE("longest turn of the loop, ms", 50, f->turns.longest_ms, NAN, NAN, 1);
     LINE("  while 50 are connected, ms of CPU", 50, f->turns.start_cpu_ms, NAN, NAN, 1);
     LINE("  the same on the clock, ms", NAN, f->turns.start_ms, NAN, NAN, 1);
-    LINE("key to screen, 50 hosts, p99 ms", 16, f->key_ms, NAN, NAN, 1);
+    LINE("key to screen while 50 hosts hang, p99 ms", 16, f->key_ms, NAN, NAN, 1);
     LINE("  the slowest, ms", 50, f->key_slowest_ms, NAN, NAN, 1);
 #undef LINE
     return met;
