@@ -317,7 +317,7 @@ static struct value value_of_transport(const void *row)
 static const struct column columns[] = {
     {"host", "host", "its name in the environment", UNIT_NONE, 11, 0, 0, value_of_host, NULL},
     {"group", "group", "its group in the environment", UNIT_NONE, 8, 6, 0, value_of_group, NULL},
-    {"state", "state", "ok, warning, critical, or unknown when it does not answer", UNIT_NONE, 9, 3, 0,
+    {"state", "state", "ok, warning, critical, or unknown when it does not answer", UNIT_NONE, 9, 4, 0,
      value_of_state, NULL},
     {"errors", "err", "errors: ! something failed, . looked at and nothing did", UNIT_NONE, 3, 2,
      COLUMN_SCREEN, value_of_errors, NULL},
@@ -335,7 +335,7 @@ static const struct column columns[] = {
     {"load_per_core", "ld/core", "load average of one minute, per core", UNIT_NONE, 7, 5, 0,
      value_of_load_per_core, NULL},
     {"cores", "cores", "processors", UNIT_COUNT, 5, 9, COLUMN_HIDDEN, value_of_cores, NULL},
-    {"mem_used_percent", "mem", "memory that is not available (MemAvailable)", UNIT_PERCENT, 6, 2, 0,
+    {"mem_used_percent", "mem", "memory that is not available (MemAvailable)", UNIT_PERCENT, 6, 3, 0,
      value_of_memory, NULL},
     {"memory_bytes", "memory", "memory that it has", UNIT_BYTES, 8, 9, COLUMN_HIDDEN, value_of_memory_bytes,
      NULL},
