@@ -197,8 +197,18 @@ static void draw_chart(struct show *show, int top, int rows, int columns)
         if (i > 220 && i < 250)
             values[i * 4] = NAN;
     }
-    struct chart chart = {"active sessions",  series, 4,   times,      values,    SAMPLES, times[0],
-                          times[SAMPLES - 1], 1,      400, times[300], times[400]};
+    struct chart chart = {.title = "active sessions",
+                          .series = series,
+                          .series_count = 4,
+                          .times = times,
+                          .values = values,
+                          .samples = SAMPLES,
+                          .from = times[0],
+                          .to = times[SAMPLES - 1],
+                          .interval_s = 1,
+                          .limit = 400,
+                          .selected_from = times[300],
+                          .selected_to = times[400]};
     chart_draw(&chart, show->screen, top, 0, rows < 9 ? rows : 9, columns);
     float spark[] = {1, 2, 3, NAN, 5, 6, 7, 8, 8, 2, 0};
     char text[64];
@@ -255,7 +265,7 @@ static void make_dialog(struct show *show)
         "its transaction rolls back. Then 8344 goes next and takes AccessExclusive on invoice; 29 wait on "
         "until it ends");
     dialog_add_text(d, "Undo", STYLE_NORMAL, "none");
-    dialog_add_field(d, &(struct dialog_field){"Reason", NULL, NULL, true});
+    dialog_add_field(d, &(struct dialog_field){.label = "Reason", .required = true});
     dialog_add_confirmation(d, "This unlocks production for 30 min.",
                             "Type the last two digits of the session", "21");
 }

@@ -245,7 +245,8 @@ static void a_dialog_takes_nothing_before_it_is_seen(void **state)
 {
     (void)state;
     struct dialog *dialog = dialog_new(NULL, "End session", "PRODUCTION", STYLE_PRODUCTION);
-    int reason = dialog_add_field(dialog, &(struct dialog_field){"Reason", "kept", NULL, true});
+    int reason =
+        dialog_add_field(dialog, &(struct dialog_field){.label = "Reason", .text = "kept", .required = true});
     int digits = dialog_add_confirmation(dialog, NULL, "Type the last two digits", "21");
     assert_true(dialog_wait(dialog) < 0);
     assert_int_equal(dialog_key(dialog, '2', NULL), DIALOG_OPEN);
