@@ -49,7 +49,9 @@ static struct json_object *json_problems(const struct host_snapshot *snapshot)
         char letter[2] = {problem->letter, '\0'};
         struct json_object *object = json_object_new_object();
         json_object_object_add(object, "severity",
-                               json_text(problem->severity >= SEVERITY_CRITICAL ? "critical" : "warning"));
+                               json_text(problem->severity >= SEVERITY_CRITICAL  ? "critical"
+                                         : problem->severity == SEVERITY_WARNING ? "warning"
+                                                                                 : "notice"));
         json_object_object_add(object, "kind", json_text(letter));
         json_object_object_add(object, "text", json_text(problem->text));
         json_object_object_add(object, "since", json_time(problem->since));
