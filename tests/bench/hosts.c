@@ -306,7 +306,7 @@ static bool report(const struct fleet_figures *f)
 
 bool bench_hosts(double seconds)
 {
-    struct fleet_site fleet;
+    struct fleet_site fleet = {0};
     struct fleet_figures figures = {0};
     fprintf(stderr, "bench: start of the console on %d hosts\n", SMALL);
     fleet_site_start(&fleet);

@@ -92,13 +92,13 @@ static void run(struct measure *m)
     ev_timer_stop(ev, &m->look);
 }
 
-struct turns measure_turns(const char *path, double seconds)
+struct turns measure_turns(const char *environment_path, double seconds)
 {
     struct measure m = {.begun = now_s(), .seconds = seconds, .turns.live_ms = INFINITY};
     struct error_list *errors = error_list_new(NULL);
-    struct environment *environment = environment_load(NULL, path, errors);
+    struct environment *environment = environment_load(NULL, environment_path, errors);
     if (!environment) {
-        fprintf(stderr, "%s is wrong\n", path);
+        fprintf(stderr, "%s is wrong\n", environment_path);
         talloc_free(errors);
         return m.turns;
     }

@@ -12,6 +12,6 @@ struct turns {
 
 /* Runs the fleet of an environment's file in this process until all hosts have answered, and `seconds` more.
  */
-struct turns measure_turns(const char *environment, double seconds);
+struct turns measure_turns(const char *environment_path, double seconds);
 
 #endif

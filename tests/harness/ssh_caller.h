@@ -41,7 +41,7 @@ int ssh_caller_end(void **state);
 
 #define ssh_on(test, transport)                                                                              \
     {                                                                                                        \
-        .name = #test "_" #transport, .test_func = test, .setup_func = ssh_caller_##transport,               \
+        .name = #test "_" #transport, .test_func = (test), .setup_func = ssh_caller_##transport,             \
         .teardown_func = ssh_caller_end                                                                      \
     }
 #define ssh_on_both(test) ssh_on(test, libssh2), ssh_on(test, system)
