@@ -180,7 +180,7 @@ static void add_savings(struct rows *rows)
     add_row(rows, "safe to remove", 0, SEVERITY_NONE,
             (struct disk_row){.kind = ROW_TITLE,
                               .text = !savings ? "safe to remove: looking …"
-                                      : count  ? "safe to remove"
+                                      : count  ? "safe to remove, on whatever mount of this host it lies"
                                                : "safe to remove: nothing was found",
                               .bytes = count ? sum : NAN,
                               .grown_bytes = NAN});
