@@ -23,6 +23,7 @@ struct past_host {
     const char *answers[5]; /* files of tests/data/hosts, in their order */
     double silent_s;
     const char *release_differs;
+    struct host_record *record; /* kept until the program ends, as are the snapshots */
     const struct host_snapshot *snapshot;
     struct feed feeds[HOST_TIERS];
 };
@@ -85,6 +86,7 @@ static void make(struct past_host *past)
     host_record_set_user(record, "ops");
     for (int i = 0; i < 5 && past->answers[i]; i++)
         take(record, past->answers[i], i == 0 ? at - 5 : at);
+    past->record = record;
     past->snapshot = host_record_publish(
         record, &(struct host_standing){
                     .now = NOW, .silent_s = past->silent_s, .release_differs = past->release_differs});
