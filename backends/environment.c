@@ -150,7 +150,7 @@ struct environment *environment_new(const void *context)
         .fast_s = 5,
         .medium_s = 20,
         .slow_s = 5 * minute,
-        .nginx_status = "http://127.0.0.1/nginx_status",
+        .nginx_status = ENVIRONMENT_NGINX_STATUS,
     };
     return environment;
 }

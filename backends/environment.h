@@ -47,6 +47,8 @@ struct environment_host {
 };
 
 /* How hosts are reached and how often they are asked. */
+/* Where stub_status is looked for when nothing is said: that it is not there is no problem. */
+#define ENVIRONMENT_NGINX_STATUS "http://127.0.0.1/nginx_status"
 struct environment_ssh {
     const char *config;              /* ssh_config file instead of the user's own, or NULL */
     const char *transport;           /* "auto", "libssh2" or "system" */

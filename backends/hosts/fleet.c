@@ -389,6 +389,8 @@ static void host_init(struct fleet *fleet, struct host *host, const struct envir
         ssh_pool_host(fleet->pool, definition->name, definition->ssh ? definition->ssh : definition->name);
     host->collector = collector_new(fleet, fleet->loop, host->ssh, &environment->ssh, fleet->script, events);
     host->record = host_record_new(fleet, definition->name, definition->group);
+    const char *status = environment->ssh.nginx_status;
+    host_record_set_status_guessed(host->record, status && !strcmp(status, ENVIRONMENT_NGINX_STATUS));
     host->history = history_new(fleet);
     for (int i = 0; i < HOST_TIERS; i++) {
         double interval = interval_of(environment, i);

@@ -260,8 +260,9 @@ static void judge_services(struct judgement *j)
         if (service->note && !strncmp(service->note, "configuration test failed", 25))
             add(j, SEVERITY_WARNING, 'E', "configuration", service->name, "%s: %s", service->name,
                 service->note);
-        else if (service->note && strstr(service->note, "does not answer"))
-            add(j, SEVERITY_WARNING, 'E', "status", service->name, "%s: %s", service->name, service->note);
+        const char *status = service->note ? strstr(service->note, "its status page does not answer") : NULL;
+        if (status)
+            add(j, SEVERITY_WARNING, 'E', "status", service->name, "%s: %s", service->name, status);
     }
 }
 

@@ -386,6 +386,11 @@ void host_record_set_user(struct host_record *record, const char *user)
         abort();
 }
 
+void host_record_set_status_guessed(struct host_record *record, bool guessed)
+{
+    record->status_guessed = guessed;
+}
+
 /* ---- snapshots ---- */
 
 /* A snapshot holds the parts that it points into. */

@@ -13,6 +13,9 @@ struct host_record;
 /* `name` and `group` (may be NULL) are copied. */
 struct host_record *host_record_new(const void *context, const char *name, const char *group);
 
+/* A status page of nginx was only guessed, not configured: silence of it is no problem. */
+void host_record_set_status_guessed(struct host_record *record, bool guessed);
+
 struct host_answer {
     enum host_tier tier;
     const char *mark; /* what begins the lines that are not content: "@@MARK " */

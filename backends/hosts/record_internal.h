@@ -144,6 +144,7 @@ struct host_record {
     /* the slow tier's, for the others */
     struct host_version *versions;
     size_t version_count;
+    bool status_guessed;    /* nobody said where nginx's status page is */
     const char *nginx_test; /* "ok", or what it complains of; NULL: unknown */
     struct host_image *images;
     size_t image_count;

@@ -239,13 +239,15 @@ static enum severity judge(const struct host_service *service)
 }
 
 /* "Active connections: 31\nserver accepts handled requests\n 6 6 6\nReading: 0 Writing: 1 Waiting: 4" */
-static const char *nginx_note(struct host_part *part, struct span status)
+static const char *nginx_note(struct host_part *part, struct span status, bool guessed)
 {
     struct span rest = status, line, word;
     uint64_t active, waiting = 0;
     if (!status.length || !span_line(&rest, &line))
         return NULL;
     if (!span_skip(&line, "Active connections:") || !span_next_counter(&line, &active)) {
+        if (guessed)
+            return "no status page (ssh.nginx_status says where)";
         char *said = part_text(part, line, 120);
         char *note = talloc_asprintf(part, "its status page does not answer: %s", said);
         if (!note)
@@ -293,16 +295,17 @@ void find_services(struct host_record *record, struct host_part *part, const str
         struct host_service *service = ARRAY_ADD(part, services, count, HOST_MAX_SERVICES);
         if (!service)
             break;
-        *service = (struct host_service){.kind = kinds[i],
-                                         .name = service_title(part, kinds[i], master->arguments),
-                                         .program = program_of(part, master->arguments),
-                                         .pid = master->pid,
-                                         .cpu_percent = NAN,
-                                         .age_s = fmax(0, sample->uptime - master->start / TICKS_PER_S),
-                                         .backlog = -1,
-                                         .backlog_limit = -1,
-                                         .deleted = master->deleted,
-                                         .note = kinds[i] == SERVICE_NGINX ? nginx_note(part, nginx) : NULL};
+        *service = (struct host_service){
+            .kind = kinds[i],
+            .name = service_title(part, kinds[i], master->arguments),
+            .program = program_of(part, master->arguments),
+            .pid = master->pid,
+            .cpu_percent = NAN,
+            .age_s = fmax(0, sample->uptime - master->start / TICKS_PER_S),
+            .backlog = -1,
+            .backlog_limit = -1,
+            .deleted = master->deleted,
+            .note = kinds[i] == SERVICE_NGINX ? nginx_note(part, nginx, record->status_guessed) : NULL};
         add_process(service, master);
         add_children(service, sample, i, kinds, parents);
         find_backlog(service, now, sample, master->arguments);
