@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -382,6 +383,20 @@ void known_hosts_explain_unknown(const struct ssh_settings *settings, const char
     talloc_free(scratch);
 }
 
+/* The line that would have named the key may be one of those. */
+static void add_skipped(const struct known_hosts *known, struct error *error)
+{
+    if (!error || !known->problem_count)
+        return;
+    const struct error *first = &known->problems[0];
+    size_t length = strlen(error->why), more = known->problem_count - 1;
+    char others[32] = "";
+    if (more)
+        snprintf(others, sizeof others, ", and %zu more", more);
+    snprintf(error->why + length, sizeof error->why - length, "; %s: %s, %s%s", first->where, first->what,
+             first->why, others);
+}
+
 enum known_verdict known_hosts_check(const struct known_hosts *known, const char *where,
                                      const unsigned char *key, size_t length, struct error *error)
 {
@@ -389,9 +404,10 @@ enum known_verdict known_hosts_check(const struct known_hosts *known, const char
     enum known_verdict verdict = decide(known, key, length, &entry);
     void *scratch = checked(talloc_new(NULL));
     char *shown = shown_key(scratch, key, length);
-    if (verdict == KNOWN_UNKNOWN)
+    if (verdict == KNOWN_UNKNOWN) {
         explain_unknown(known->name, known->files, where, shown, error);
-    else if (verdict == KNOWN_CHANGED)
+        add_skipped(known, error);
+    } else if (verdict == KNOWN_CHANGED)
         explain_changed(known, where, entry, shown, error);
     else if (verdict == KNOWN_REVOKED)
         error_set(error, ERROR_AUTH, where, "the server's key is revoked",

@@ -52,7 +52,7 @@ void known_hosts_explain_unknown(const struct ssh_settings *settings, const char
                                  const unsigned char *key, size_t length, struct error *error);
 
 /* Files that cannot be read and lines that are skipped: "file:line", why. At most 20, the last one counts the
- * rest. */
+ * rest. The error of KNOWN_UNKNOWN names the first one. */
 const struct error *known_hosts_problems(const struct known_hosts *known, size_t *count);
 
 /* "ssh-ed25519" out of a raw key; NULL when it is none. Fresh talloc string. */

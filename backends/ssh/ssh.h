@@ -55,7 +55,8 @@ void ssh_pool_free(struct ssh_pool *pool);
 /*
  * The host that `ssh DESTINATION` would reach: an alias of ssh_config, [user@]host, [user@]host:port or
  * ssh://[user@]host[:port]. The same destination gives the same host. `name` is what errors call it. The
- * result lives as long as the pool. At most 8 handshakes are in flight towards one server or bastion.
+ * result lives as long as the pool. At most 8 handshakes are in flight through one bastion, 6 towards one
+ * server.
  */
 struct ssh_host *ssh_pool_host(struct ssh_pool *pool, const char *name, const char *destination);
 

@@ -175,6 +175,13 @@ static void malformed_lines_are_told(void **state)
         assert_string_equal(problems[i].why, expected[i]);
     }
     assert_int_equal(known_hosts_check(known, "x", stage->ed.blob, stage->ed.length, NULL), KNOWN_OK);
+    /* Where a key is not known, it may stand in one of those lines. */
+    struct error error;
+    parsed = known_file_parse(stage, "kh", file, strlen("web1\nweb1 ssh-ed25519\n"));
+    known = known_file_look_up(stage, parsed, "web1", "");
+    assert_int_equal(known_hosts_check(known, "x", stage->ed.blob, stage->ed.length, &error), KNOWN_UNKNOWN);
+    assert_non_null(
+        strstr(error.why, "; kh:1: the line is skipped, it ends before the type of the key, and 1 more"));
     char nul[] = "web1\0 x\nweb1 x";
     parsed = known_file_parse(stage, "kh", nul, sizeof nul - 1);
     known_hosts_problems(known_file_look_up(stage, parsed, "web1", ""), &count);
