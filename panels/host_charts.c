@@ -156,7 +156,7 @@ static int draw_why(const struct host_now *now, struct screen *screen, int top, 
     size_t count = now->snapshot->problem_count;
     for (size_t i = 0; i < count && row < top + rows; i++) {
         const struct host_problem *problem = &now->snapshot->problems[i];
-        char at[32] = "", more[32] = "";
+        char at[32] = "", more[48] = "";
         if (problem->since > 0)
             clock_hour_minute(at, sizeof at, problem->since);
         if (row == top + rows - 1 && i + 1 < count)

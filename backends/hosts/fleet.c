@@ -28,6 +28,20 @@ static const double default_interval[HOST_TIERS] = {
 static const double late_after[HOST_TIERS] = {
     [HOST_FAST] = 4, [HOST_MEDIUM] = 15, [HOST_SLOW] = 60, [HOST_DETAIL] = 30};
 
+/* What `w` says of each. */
+#define LOOP                                                                                                 \
+    "\n\nOne shell loop on the host answers, through SSH; nothing is installed or written there. All that "  \
+    "it "                                                                                                    \
+    "runs stands in backends/hosts/collector.sh of the sources."
+static const char *const what_is_read[HOST_TIERS] = {
+    [HOST_FAST] = "Processor, memory, pressure, load, network, disks' activity: files of /proc." LOOP,
+    [HOST_MEDIUM] =
+        "File systems (df), processes, listening sockets (ss), containers (docker), nginx' status." LOOP,
+    [HOST_SLOW] = "Units, certificates, firewall, updates, release, the kernel's messages." LOOP,
+    [HOST_DETAIL] =
+        "What the views of one host show beside that, only while one is open: timers, logins, cgroups." LOOP,
+};
+
 struct host {
     struct fleet *fleet;
     const struct environment_host *definition;
@@ -397,7 +411,7 @@ static void host_init(struct fleet *fleet, struct host *host, const struct envir
         feed_init(&host->feeds[i], fleet->loop, host_tier_name((enum host_tier)i), interval, late_after[i],
                   ask, feed_changed, host);
         feed_set_phase(&host->feeds[i], host->share * interval);
-        host->feeds[i].query = "backends/hosts/collector.sh";
+        host->feeds[i].query = what_is_read[i];
     }
     ev_timer_init(&host->later, on_later, 0, 0);
     host->later.data = host;

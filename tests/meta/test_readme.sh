@@ -96,6 +96,10 @@ if command -v visudo >/dev/null; then
     said=$(visudo -cf docs/sudoers.example 2>&1 && visudo -cf "$work/sudoers" 2>&1)
     verdict $? sudoers_are_accepted "$said"
 fi
+while IFS= read -r arguments; do
+    grep -qF -- "${arguments/#'%2$s'/}" docs/sudoers.example
+    verdict $? "sudoers_${arguments//[^a-z]/}" "docs/sudoers.example lacks: PROGRAM ${arguments#* }"
+done < <(grep -oh 'NOPASSWD: %2$s [^"\(]*' backends/hosts/parse_slow.c | cut -d ' ' -f 2- | sed 's/, /\n/g' | grep '^%2$s' | grep -v '%3')
 for tail in '/usr/bin/du ^-0 -xk -d 1 /[^ ]*$' '/usr/sbin/logrotate ^-f /etc/logrotate\.d/[A-Za-z0-9_-]+$'; do
     grep -qF -- "$tail" docs/sudoers.example && grep -rqF -- "${tail//\\/\\\\}" backends/hosts
     verdict $? "sudoers_$(basename "${tail%% *}")" "docs/sudoers.example and backends/hosts say different things of $tail"
