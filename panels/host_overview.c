@@ -238,8 +238,10 @@ static void check_accept(struct checks *checks)
         if (listener->backlog_limit > 0)
             check->saturation_severity =
                 host_severity(MEASURE_ACCEPT_QUEUE, 100.0 * listener->backlog / listener->backlog_limit);
-        check->detail = talloc_asprintf(check, "port %d%s%s", listener->port, listener->process ? " " : "",
-                                        listener->process ? listener->process : "");
+        check->detail = listener->port ? talloc_asprintf(check, "port %d", listener->port)
+                                       : talloc_strdup(check, listener->address ? listener->address : "");
+        if (listener->process)
+            check->detail = talloc_asprintf_append(check->detail, " %s", listener->process);
     }
     check->use = talloc_asprintf(check, "%zu listen", now->listener_count);
     if (now->listen_overflows_per_s > 0)

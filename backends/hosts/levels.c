@@ -29,7 +29,7 @@ static const struct {
     [MEASURE_ACCEPT_QUEUE] = {50, 90},
     [MEASURE_FAILED_UNITS] = {1, NAN},
     [MEASURE_RESTARTING] = {1, 1},
-    [MEASURE_OOM_KILLS] = {1, 3},
+    [MEASURE_OOM_KILLS] = {1, 1},
     [MEASURE_CERTIFICATE_DAYS] = {14, 3},
     [MEASURE_SECURITY_UPDATES] = {1, NAN},
     [MEASURE_CLOCK_OFFSET] = {2, 30},

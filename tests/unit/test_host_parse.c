@@ -119,7 +119,7 @@ static void rates_need_two_samples(void **state)
     assert_int_equal(s->oom_kills, 2);
     /* It runs for less than an hour: the kills are of this hour. */
     assert_int_equal(s->oom_kills_1h, 2);
-    assert_int_equal(s->state, HOST_WARNING);
+    assert_int_equal(s->state, HOST_CRITICAL);
     assert_int_equal(s->problem_count, 1);
     snapshot_release(s);
 }
