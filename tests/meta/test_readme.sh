@@ -99,7 +99,7 @@ fi
 while IFS= read -r arguments; do
     grep -qF -- "${arguments/#'%2$s'/}" docs/sudoers.example
     verdict $? "sudoers_${arguments//[^a-z]/}" "docs/sudoers.example lacks: PROGRAM ${arguments#* }"
-done < <(grep -oh 'NOPASSWD: %2$s [^"\(]*' backends/hosts/parse_slow.c | cut -d ' ' -f 2- | sed 's/, /\n/g' | grep '^%2$s' | grep -v '%3')
+done < <(grep -oh 'NOPASSWD: %2$s [^"\(]*' backends/hosts/parse_slow.c | cut -d ' ' -f 2- | sed 's/, /\n/g' | sed 's/ *$//' | grep '^%2$s' | grep -v '%3')
 for tail in '/usr/bin/du ^-0 -xk -d 1 /[^ ]*$' '/usr/sbin/logrotate ^-f /etc/logrotate\.d/[A-Za-z0-9_-]+$'; do
     grep -qF -- "$tail" docs/sudoers.example && grep -rqF -- "${tail//\\/\\\\}" backends/hosts
     verdict $? "sudoers_$(basename "${tail%% *}")" "docs/sudoers.example and backends/hosts say different things of $tail"
