@@ -2,6 +2,9 @@
  * Locked or not: whether this console may write in its environment. Production starts locked; unlocked lasts
  * 30 minutes from the last change, ends at idle or hang-up, never in the middle of a change. Locked means
  * that no connection able to write is open.
+ *
+ * A console that unlocked looks every second whether the marker of it (below) is still there, and locks
+ * itself when it is gone: `signalbox lock`, or another console, locks all of them.
  */
 #ifndef BACKENDS_ACCESS_H
 #define BACKENDS_ACCESS_H

@@ -51,12 +51,21 @@ static const struct snapshot *newest(const struct pg_server *server, enum pg_fee
     return NULL;
 }
 
+const void *queries_snapshot(const struct app *app, size_t server, enum pg_feed feed, struct row_list *list)
+{
+    const struct snapshot *snapshot =
+        app_shows(app, app->servers[server]) ? newest(app->servers[server], feed) : NULL;
+    if (snapshot && list)
+        row_list_hold(list, snapshot);
+    return snapshot;
+}
+
 uint64_t queries_version(const struct app *app, enum pg_feed feed)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct snapshot *snapshot = newest(app->servers[i], feed);
-        if (snapshot && app_shows(app, app->servers[i]))
+        const struct snapshot *snapshot = queries_snapshot(app, i, feed, NULL);
+        if (snapshot)
             sum += snapshot->generation;
     }
     return sum;

@@ -13,6 +13,11 @@ void queries_want(struct app *app, enum pg_feed feed, bool wanted);
 /* Adds one source a server that is looked at. */
 void queries_sources(struct app *app, enum pg_feed feed, struct source_list *list);
 
+/* What the feed of one server published last (a struct of the feed's own); NULL when there is nothing, or the
+ * server is not looked at. Held for the list, whose rows point into it; NULL: borrowed until the next turn.
+ */
+const void *queries_snapshot(const struct app *app, size_t server, enum pg_feed feed, struct row_list *list);
+
 /* The row's identity for the table: unique over all servers. Allocated under context. */
 char *queries_row_id(const void *context, const char *server, const char *id);
 

@@ -177,10 +177,9 @@ static uint64_t version(struct app *app)
 static void rows(struct app *app, struct row_list *list)
 {
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct activity_snapshot *snapshot = pg_server_activity(app->servers[i]);
-        if (!snapshot || !app_shows(app, app->servers[i]))
+        const struct activity_snapshot *snapshot = queries_snapshot(app, i, PG_FEED_ACTIVITY, list);
+        if (!snapshot)
             continue;
-        row_list_hold(list, snapshot);
         struct session_row *made = talloc_zero_array(list, struct session_row, snapshot->count);
         for (size_t s = 0; s < snapshot->count; s++) {
             const struct session *session = &snapshot->sessions[s];
@@ -217,8 +216,8 @@ static void note(struct app *app, char *buffer, size_t size)
 {
     size_t hidden = 0;
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct activity_snapshot *snapshot = pg_server_activity(app->servers[i]);
-        if (snapshot && app_shows(app, app->servers[i]))
+        const struct activity_snapshot *snapshot = queries_snapshot(app, i, PG_FEED_ACTIVITY, NULL);
+        if (snapshot)
             hidden += snapshot->hidden;
     }
     if (hidden)

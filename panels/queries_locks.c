@@ -212,10 +212,9 @@ static uint64_t version(struct app *app)
 static void rows(struct app *app, struct row_list *list)
 {
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct locks_snapshot *snapshot = pg_server_locks(app->servers[i]);
-        if (!snapshot || !app_shows(app, app->servers[i]))
+        const struct locks_snapshot *snapshot = queries_snapshot(app, i, PG_FEED_LOCKS, list);
+        if (!snapshot)
             continue;
-        row_list_hold(list, snapshot);
         for (size_t n = 0; n < snapshot->count; n++) {
             struct lock_row *row = talloc_zero(list, struct lock_row);
             row->node = &snapshot->nodes[n];

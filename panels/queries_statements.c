@@ -176,10 +176,9 @@ static void sources(struct app *app, struct source_list *list)
 static void rows(struct app *app, struct row_list *list)
 {
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct statements_snapshot *snapshot = pg_server_statements(app->servers[i]);
-        if (!snapshot || !app_shows(app, app->servers[i]))
+        const struct statements_snapshot *snapshot = queries_snapshot(app, i, PG_FEED_STATEMENTS, list);
+        if (!snapshot)
             continue;
-        row_list_hold(list, snapshot);
         struct statement_row *made = talloc_zero_array(list, struct statement_row, snapshot->count);
         for (size_t s = 0; s < snapshot->count; s++) {
             made[s] = (struct statement_row){.statement = &snapshot->statements[s], .list = list};
@@ -201,8 +200,8 @@ static uint64_t version(struct app *app)
 static const char *basis(struct app *app, double *since)
 {
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct statements_snapshot *snapshot = pg_server_statements(app->servers[i]);
-        if (snapshot && app_shows(app, app->servers[i])) {
+        const struct statements_snapshot *snapshot = queries_snapshot(app, i, PG_FEED_STATEMENTS, NULL);
+        if (snapshot) {
             *since = snapshot->since;
             return statements_basis_name(snapshot->basis);
         }
@@ -216,8 +215,8 @@ static void note(struct app *app, char *buffer, size_t size)
     int64_t evicted = 0;
     bool reset = false;
     for (size_t i = 0; i < app->server_count; i++) {
-        const struct statements_snapshot *snapshot = pg_server_statements(app->servers[i]);
-        if (!snapshot || !app_shows(app, app->servers[i]))
+        const struct statements_snapshot *snapshot = queries_snapshot(app, i, PG_FEED_STATEMENTS, NULL);
+        if (!snapshot)
             continue;
         evicted += snapshot->evicted > 0 ? snapshot->evicted : 0;
         reset = reset || snapshot->reset_seen;

@@ -9,24 +9,6 @@
 #include "tests/harness/cmocka.h"
 #include "tests/harness/stage.h"
 
-static int begin_group(void **state)
-{
-    *state = stage_new(NULL);
-    return 0;
-}
-
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
-static int calm(void **state)
-{
-    stage_calm(*state);
-    return 0;
-}
-
 static char *uri(const struct stage *s, const char *credentials)
 {
     char *text;
@@ -351,7 +333,7 @@ static void usage_errors_name_the_word(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup(name, calm)
+#define CASE(name) cmocka_unit_test_setup(name, stage_calm_setup)
     const struct CMUnitTest tests[] = {
         CASE(opens_on_a_dsn_without_any_file),
         CASE(opens_on_the_variables_of_psql),
@@ -370,5 +352,5 @@ int main(void)
         CASE(psql_on_the_same_server_and_back),
         CASE(usage_errors_name_the_word),
     };
-    return cmocka_run_group_tests_name("console start", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("console start", tests, stage_begin_group, stage_end_group);
 }

@@ -7,24 +7,6 @@
 #include "tests/harness/cmocka.h"
 #include "tests/harness/stage.h"
 
-static int begin_group(void **state)
-{
-    *state = stage_new(NULL);
-    return 0;
-}
-
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
-static int calm(void **state)
-{
-    stage_calm(*state);
-    return 0;
-}
-
 static void leave(struct terminal *t)
 {
     terminal_keys(t, ":", "text:q", "Enter");
@@ -340,7 +322,7 @@ static void a_prepared_transaction_has_no_session_to_end(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup(name, calm)
+#define CASE(name) cmocka_unit_test_setup(name, stage_calm_setup)
     const struct CMUnitTest tests[] = {
         CASE(from_a_statement_to_the_session_that_blocks),
         CASE(wrong_digits_send_nothing),
@@ -354,5 +336,5 @@ int main(void)
         CASE(an_idle_session_can_only_be_ended),
         CASE(a_prepared_transaction_has_no_session_to_end),
     };
-    return cmocka_run_group_tests_name("ending sessions", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("ending sessions", tests, stage_begin_group, stage_end_group);
 }

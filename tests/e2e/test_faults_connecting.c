@@ -29,18 +29,6 @@ static int begin_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
-static int calm(void **state)
-{
-    stage_calm(*state);
-    return 0;
-}
-
 /* The screen says the word in its header and the error with what to do; it takes keys all the time. */
 static void expect_error(struct stage *s, const char *dsn, const char *word, const char *message,
                          const char *todo)
@@ -171,7 +159,7 @@ static void role_without_monitor(void **state)
 
 /* The role's own statement_timeout is 1 ms: either ours is set over it, or it is said; never a crash or a
  * loop. */
-static void statement_timeout(void **state)
+static void lock_timeout(void **state)
 {
     struct stage *s = *state;
     char text[256];
@@ -200,7 +188,7 @@ static void statement_timeout(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup(name, calm)
+#define CASE(name) cmocka_unit_test_setup(name, stage_calm_setup)
     const struct CMUnitTest tests[] = {
         CASE(refused),
         CASE(name_not_found),
@@ -212,7 +200,7 @@ int main(void)
         CASE(rejected_by_pg_hba),
         CASE(extension_missing),
         CASE(role_without_monitor),
-        CASE(statement_timeout),
+        CASE(lock_timeout),
     };
-    return cmocka_run_group_tests_name("faults when connecting", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("faults when connecting", tests, begin_group, stage_end_group);
 }

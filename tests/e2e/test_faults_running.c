@@ -17,18 +17,6 @@ static int begin_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
-static int calm(void **state)
-{
-    stage_calm(*state);
-    return 0;
-}
-
 static void leave(struct terminal *t)
 {
     terminal_keys(t, ":", "text:q", "Enter");
@@ -324,7 +312,7 @@ static void without_an_audit_log_only_breaking_the_glass_sends(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup(name, calm)
+#define CASE(name) cmocka_unit_test_setup(name, stage_calm_setup)
     const struct CMUnitTest tests[] = {
         CASE(a_killed_server_comes_back_by_itself),
         CASE(a_restarted_server_comes_back_by_itself),
@@ -338,5 +326,5 @@ int main(void)
         CASE(nothing_is_written_when_nothing_changed),
         CASE(without_an_audit_log_only_breaking_the_glass_sends),
     };
-    return cmocka_run_group_tests_name("faults while running", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("faults while running", tests, begin_group, stage_end_group);
 }

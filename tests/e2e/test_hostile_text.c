@@ -36,12 +36,6 @@ static int begin_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
 static int calm(void **state)
 {
     struct stage *s = *state;
@@ -322,5 +316,5 @@ int main(void)
         CASE(in_the_audit_log), CASE(bytes_of_no_encoding), CASE(passwords_are_masked),
     };
     setlocale(LC_CTYPE, "C.UTF-8");
-    return cmocka_run_group_tests_name("hostile text", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("hostile text", tests, begin_group, stage_end_group);
 }

@@ -15,12 +15,6 @@ static int begin_group(void **state)
     return 0;
 }
 
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
 static int calm(void **state)
 {
     stage_calm(*state);
@@ -136,5 +130,5 @@ int main(void)
         cmocka_unit_test_teardown(what_is_no_plain_read_is_not_measured, calm),
         cmocka_unit_test_teardown(a_measured_plan_is_cancelled, calm),
     };
-    return cmocka_run_group_tests_name("plans", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("plans", tests, begin_group, stage_end_group);
 }

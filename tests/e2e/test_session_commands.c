@@ -10,24 +10,6 @@
 #include "tests/harness/cmocka.h"
 #include "tests/harness/stage.h"
 
-static int begin_group(void **state)
-{
-    *state = stage_new(NULL);
-    return 0;
-}
-
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
-static int calm(void **state)
-{
-    stage_calm(*state);
-    return 0;
-}
-
 /* Fails with both outputs unless the command ended so. Returns it. */
 static struct stage_run expect(struct stage_run run, int status, const char *out, const char *err)
 {
@@ -258,7 +240,7 @@ static void a_server_that_is_down_is_an_error_of_its_source(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup(name, calm)
+#define CASE(name) cmocka_unit_test_setup(name, stage_calm_setup)
     const struct CMUnitTest tests[] = {
         CASE(terminates_the_one_that_was_meant),
         CASE(cancels_a_statement_and_keeps_the_session),
@@ -271,5 +253,5 @@ int main(void)
         CASE(rows_as_data),
         CASE(a_server_that_is_down_is_an_error_of_its_source),
     };
-    return cmocka_run_group_tests_name("session commands", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("session commands", tests, stage_begin_group, stage_end_group);
 }

@@ -8,18 +8,6 @@
 #include "tests/harness/cmocka.h"
 #include "tests/harness/stage.h"
 
-static int begin_group(void **state)
-{
-    *state = stage_new(NULL);
-    return 0;
-}
-
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
 static int calm(void **state)
 {
     struct stage *s = *state;
@@ -262,5 +250,5 @@ int main(void)
         CASE(the_prompt_completes_remembers_and_is_left),
         CASE(rows_are_exported),
     };
-    return cmocka_run_group_tests_name("shapes", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("shapes", tests, stage_begin_group, stage_end_group);
 }

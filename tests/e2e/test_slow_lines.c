@@ -8,24 +8,6 @@
 #include "tests/harness/proxy.h"
 #include "tests/harness/stage.h"
 
-static int begin_group(void **state)
-{
-    *state = stage_new(NULL);
-    return 0;
-}
-
-static int end_group(void **state)
-{
-    stage_free(*state);
-    return 0;
-}
-
-static int calm(void **state)
-{
-    stage_calm(*state);
-    return 0;
-}
-
 /* An environment whose logins to read and to watch go through the proxy, or not. */
 static void through(struct stage *s, struct proxy *proxy, bool watch)
 {
@@ -103,8 +85,8 @@ static void a_late_check_opens_no_dialog(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(a_command_waits_for_a_slow_line, calm),
-        cmocka_unit_test_teardown(a_late_check_opens_no_dialog, calm),
+        cmocka_unit_test_teardown(a_command_waits_for_a_slow_line, stage_calm_setup),
+        cmocka_unit_test_teardown(a_late_check_opens_no_dialog, stage_calm_setup),
     };
-    return cmocka_run_group_tests_name("slow lines", tests, begin_group, end_group);
+    return cmocka_run_group_tests_name("slow lines", tests, stage_begin_group, stage_end_group);
 }

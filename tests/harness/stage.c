@@ -124,6 +124,24 @@ void stage_calm(struct stage *s)
         stage_fail("sessions of app_user do not end", "");
 }
 
+int stage_begin_group(void **state)
+{
+    *state = stage_new(NULL);
+    return 0;
+}
+
+int stage_end_group(void **state)
+{
+    stage_free(*state);
+    return 0;
+}
+
+int stage_calm_setup(void **state)
+{
+    stage_calm(*state);
+    return 0;
+}
+
 void stage_free(struct stage *s)
 {
     if (!s)

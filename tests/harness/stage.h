@@ -31,6 +31,11 @@ void stage_free(struct stage *s);
 /* Ends what a test has left: its sessions, prepared transactions; the state and the files in HOME. */
 void stage_calm(struct stage *s);
 
+/* Fixtures of cmocka for the tests that need no more: a stage_new(NULL) for the group, calm before each. */
+int stage_begin_group(void **state);
+int stage_end_group(void **state);
+int stage_calm_setup(void **state);
+
 /* Writes an environment file, keymap or other file below .config/signalbox (parents are made). */
 void stage_config(struct stage *s, const char *name, const char *text);
 /* An environment NAME of this kind with the server "main"; locked as said. */
