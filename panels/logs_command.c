@@ -143,7 +143,8 @@ static void print_lines(const struct wanted *wanted)
     const struct log_ring *ring = log_follow_ring(wanted->follow);
     bool json = wanted->app->options->json;
     struct json_object *rows = json ? json_object_new_array() : NULL;
-    for (size_t i = 0; i < log_ring_count(ring); i++) {
+    size_t count = log_ring_count(ring), most = (size_t)wanted->app->options->limit;
+    for (size_t i = most && count > most ? count - most : 0; i < count; i++) {
         const struct log_entry *entry = log_ring_entry(ring, i);
         if (json) {
             json_object_array_add(rows, logs_line_json(wanted->follow, entry));
@@ -175,7 +176,10 @@ int logs_command(const struct options *options)
         return 2;
     if (!find_hosts(&wanted, &error) || !find_logs(&wanted, options->source, &error))
         return fail(wanted.app, &error);
-    long lines = options->limit > 0 ? options->limit : options->since_s > 0 ? LINES_SINCE : LINES;
+    /* How many of a span's lines are too old is only known here: the limit is for what is printed. */
+    long lines = options->since_s > 0 ? LINES_SINCE : options->limit > 0 ? options->limit : LINES;
+    if (options->limit > lines)
+        lines = options->limit;
     if (lines > LINES_MOST)
         lines = LINES_MOST;
     double now = clock_wall();
@@ -184,6 +188,7 @@ int logs_command(const struct options *options)
                                           .filter = options->grep,
                                           .from = options->since_s > 0 ? now - options->since_s : NAN,
                                           .to = options->since_s > 0 ? now + 60 : NAN,
+                                          .newest = true,
                                           .max_lines = LINES_MOST,
                                           .max_bytes = BYTES_MOST,
                                           .bytes_per_s = BYTES_MOST});

@@ -46,6 +46,7 @@ struct log_follow {
     bool follow, paused;
     char *filter;
     double from, to;
+    bool newest;
     void (*changed)(void *data);
     void *data;
     ev_timer tick, tell;
@@ -290,7 +291,8 @@ static void start(struct stream *stream)
                                   .follow = follow->follow,
                                   .filter = follow->filter,
                                   .from = follow->from,
-                                  .to = follow->to};
+                                  .to = follow->to,
+                                  .newest = follow->newest};
     char *command = log_source_command(NULL, &stream->source, &request);
     struct ssh_handler handler = {.output = on_output, .closed = on_closed, .data = stream};
     stream->began = stream->heard = clock_monotonic();
@@ -407,6 +409,7 @@ struct log_follow *log_follow_new(const void *context, struct loop *loop,
     follow->filter = copy(follow, options->filter);
     follow->from = options->from;
     follow->to = options->to;
+    follow->newest = options->newest;
     follow->changed = options->changed;
     follow->data = options->data;
     ev_timer_init(&follow->tick, on_tick, TICK_S, TICK_S);

@@ -25,6 +25,7 @@ struct log_follow_options {
     bool follow;        /* and what comes; otherwise it ends with the past */
     const char *filter; /* fixed text, without regard to case; NULL: all */
     double from, to;    /* NAN: no bound */
+    bool newest;        /* of more lines than `lines` in that time the newest; else the oldest */
     size_t max_lines, max_bytes;
     double bytes_per_s;      /* 0: what log_merge.h says */
     struct log_stats *stats; /* borrowed; or NULL */

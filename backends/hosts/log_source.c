@@ -202,8 +202,8 @@ static char *files_command(const void *context, const struct log_source *source,
         read = must(talloc_asprintf(
             context,
             "( for f do for g in \"$f.1\" \"$f\"; do [ -r \"$g\" ] && tail -c %d -- \"$g\"; done; done | "
-            "nice grep -a -F -A 20 -e \"$p\" | head -n %zu )",
-            LOG_SEARCH_BYTES, request->lines));
+            "nice grep -a -F -A 20 -e \"$p\" | %s -n %zu )",
+            LOG_SEARCH_BYTES, request->newest ? "tail" : "head", request->lines));
     else
         read = must(talloc_asprintf(context, "tail -n %zu -q -- \"$@\"", past_lines(request)));
     return must(talloc_asprintf(context, "%s%s%s", set,

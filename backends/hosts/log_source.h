@@ -24,6 +24,7 @@ struct log_source *log_sources(const void *context, const struct environment *en
 
 struct log_request {
     size_t lines;       /* at most so many of what is there already */
+    bool newest;        /* of more lines than `lines` in a span of time the newest; else the oldest */
     bool follow;        /* and go on until our end is closed */
     const char *filter; /* only lines that may hold this text; the console looks again. NULL: all */
     double from, to;    /* only what is of this time, NAN: no bound; not with follow */

@@ -245,6 +245,12 @@ static void commands_print_the_same(void **state)
     assert_int_equal(json_object_get_int(status), 502);
     json_object_put(rows);
     stage_run_free(&run);
+    /* The limit is for all hosts together, and keeps the newest. */
+    run = stage_command(g->stage, "logs", "-e", "school", "--source", "access", "--since", "10min", "--limit",
+                        "1", "--json");
+    assert_int_equal(run.status, 0);
+    json_object_put(rows_of(&run, 1));
+    stage_run_free(&run);
     run = stage_command(g->stage, "logs", "-e", "school", "--source", "acess");
     assert_int_equal(run.status, 2);
     assert_non_null(strstr(run.err, "Did you mean access?"));
