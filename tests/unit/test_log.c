@@ -350,7 +350,8 @@ static void test_stats_bounds(void **state)
     char host[32];
     for (int i = 0; i < STATS_REQUESTS_MAX + 1000; i++) {
         snprintf(host, sizeof host, "t%d.example", i % (STATS_TENANTS_MAX + 500));
-        struct log_line line = request(host, AT + i / 1000, 200, 0.01);
+        int second = i / 1000;
+        struct log_line line = request(host, AT + second, 200, 0.01);
         log_stats_add(stats, &line);
     }
     struct log_stats_report *report = log_stats_report(context, stats);
