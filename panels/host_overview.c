@@ -303,7 +303,7 @@ static void check_updates(struct checks *checks)
     check->unknown = now->updates_security < 0 && now->updates < 0;
     if (check->unknown && now->slow_at > 0)
         check->detail =
-            talloc_strdup(check, "not counted yet: after a while on this host, or never without apt or apk");
+            talloc_strdup(check, "not counted yet: after some minutes, or never without apt or apk");
     if (now->updates >= 0)
         check->use = talloc_asprintf(check, "%d wait", now->updates);
     if (now->updates_security > 0)

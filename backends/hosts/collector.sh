@@ -2,7 +2,7 @@
 # when its input ends. POSIX sh (dash, bash, busybox), Linux. Ahead of it come variables: M (a mark that nobody there
 # can guess), RELEASE (path of the release marker) and NGINX (URL of stub_status); both may be empty.
 #
-# Requests, a line each: "f N" fast, "m N" medium, "s N" slow, "d N KEY PID..." detail. Answers are sections, each begun
+# Requests, a line each: "f N" fast, "m N" medium, "s N KEY" slow, "d N KEY PID..." detail. Answers are sections, each begun
 # by "@@M NAME", ended by "@@M end N STATUS". Fast answers come on standard output, the others on standard error, from
 # one child at a time: a df that hangs keeps nobody from knowing the load. "@@M denied WHAT PROGRAM" says what is not
 # permitted.
@@ -376,6 +376,18 @@ nginx_test() {
     esac
 }
 
+# As root, apt-get would write its caches anew: without names for them it writes nothing.
+# K: what the console has already: the times of the package lists and of what is installed; "-" in the first request,
+# which must not wait for seconds.
+apt_updates() {
+    [ "$K" != - ] && have apt-get && [ ! -r /var/lib/update-notifier/updates-available ] || return
+    k=$(stat -c %Y /var/lib/apt/lists /var/lib/dpkg/status | tr '\n' '-')
+    [ "$k" = "$K" ] && return
+    h apt
+    echo "key $k"
+    t 20 apt-get -s -o Debug::NoLocking=1 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade | awk '/^Inst /{n++; if (/[Ss]ecurity/) s++} END {print "updates " n + 0 " " s + 0}'
+}
+
 slow() {
     h os
     head -c 2000 /etc/os-release
@@ -398,6 +410,7 @@ slow() {
         i=$(t 5 $D images -q --no-trunc | sort -u | head -n 200)
         [ "$i" ] && t 5 $D image inspect --format '{{.Id}} {{.Created}}' $i | head -c 40000
     fi
+    apt_updates
 }
 
 crons() {
@@ -412,18 +425,6 @@ crons() {
         crontab -l | grep -E '^[^#]' | head -c 30000
         deny crontabs grep
     fi
-}
-
-# As root, apt-get would write its caches anew: without names for them it writes nothing.
-# K: what the console has already: the times of the package lists and of what is installed; "-" in the first request,
-# which must not wait for seconds.
-apt_updates() {
-    [ "$K" != - ] && have apt-get && [ ! -r /var/lib/update-notifier/updates-available ] || return
-    k=$(stat -c %Y /var/lib/apt/lists /var/lib/dpkg/status | tr '\n' '-')
-    [ "$k" = "$K" ] && return
-    h apt
-    echo "key $k"
-    t 20 apt-get -s -o Debug::NoLocking=1 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade | awk '/^Inst /{n++; if (/[Ss]ecurity/) s++} END {print "updates " n + 0 " " s + 0}'
 }
 
 detail() {
@@ -505,7 +506,7 @@ while read -r q n a; do
         h "end $n $?"
         ;;
     m) b medium "$n" - </dev/null >&3 3>&- & ;;
-    s) b slow "$n" - </dev/null >&3 3>&- & ;;
+    s) b slow "$n" ${a:--} </dev/null >&3 3>&- & ;;
     d) b detail "$n" ${a:--} </dev/null >&3 3>&- & ;;
     esac
 done

@@ -324,7 +324,9 @@ static void ask(struct feed *feed, void *data)
 {
     struct host *host = data;
     enum host_tier tier = (enum host_tier)(feed - host->feeds);
-    char *arguments = tier == HOST_DETAIL ? host_record_detail_request(NULL, host->record) : NULL;
+    char *arguments = tier == HOST_DETAIL ? host_record_detail_request(NULL, host->record)
+                      : tier == HOST_SLOW ? host_record_slow_request(NULL, host->record)
+                                          : NULL;
     collector_ask(host->collector, tier, arguments);
     talloc_free(arguments);
 }

@@ -200,7 +200,7 @@ static void parse_arguments(struct host_record *record, struct host_part *part, 
 }
 
 /* "key K", "updates 12 5" */
-static void parse_apt(struct host_record *record, struct span body)
+void parse_apt(struct host_record *record, struct span body)
 {
     struct span line, word;
     int all, security;

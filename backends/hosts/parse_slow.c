@@ -492,6 +492,8 @@ void parse_slow_section(struct host_record *record, struct host_part *part, stru
         parse_owners(record, part, body);
     else if (span_is(name, "nginx_test"))
         parse_nginx_test(record, part, body);
+    else if (span_is(name, "apt"))
+        parse_apt(record, body);
     else if (span_is(name, "images"))
         parse_images(record, part, body);
 }

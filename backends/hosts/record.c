@@ -483,10 +483,23 @@ void host_record_series(const struct host_record *record, float *values)
     values[SERIES_LISTEN_OVERFLOWS] = now->listen_overflows_per_s;
 }
 
+/* Packages are counted only when somebody stays: it takes seconds. */
+static const char *updates_key(const struct host_record *record, double read_at)
+{
+    return record->updates_key[0] ? record->updates_key : read_at > 0 ? "?" : "-";
+}
+
+char *host_record_slow_request(const void *context, const struct host_record *record)
+{
+    char *request = talloc_strdup(context, updates_key(record, record->now.slow_at));
+    if (!request)
+        abort();
+    return request;
+}
+
 char *host_record_detail_request(const void *context, const struct host_record *record)
 {
-    const char *key = record->updates_key[0] ? record->updates_key : record->now.detail_at > 0 ? "?" : "-";
-    char *request = talloc_strdup(context, key);
+    char *request = talloc_strdup(context, updates_key(record, record->now.detail_at));
     for (size_t i = 0; request && i < record->now.process_count; i++)
         request = talloc_asprintf_append(request, " %d", record->now.process[i].pid);
     if (!request)

@@ -46,6 +46,8 @@ struct host_snapshot *host_record_publish(struct host_record *record, const stru
 /* The series of fleet.h as of the last answer of the fast tier, SERIES_COUNT floats. */
 void host_record_series(const struct host_record *record, float *values);
 
+/* Arguments of the next request of the slow tier: the key of the package lists. Fresh talloc string. */
+char *host_record_slow_request(const void *context, const struct host_record *record);
 /* Arguments of the next request of the detail tier: the key of the package lists and the processes to look
  * at. Fresh talloc string. */
 char *host_record_detail_request(const void *context, const struct host_record *record);

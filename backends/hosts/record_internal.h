@@ -232,6 +232,8 @@ void parse_slow_section(struct host_record *record, struct host_part *part, stru
 void finish_slow(struct host_record *record, double wall);
 void parse_detail_section(struct host_record *record, struct host_part *part, struct span name,
                           struct span body);
+/* How many updates apt-get would bring; the key of the lists that were counted. */
+void parse_apt(struct host_record *record, struct span body);
 /* Properties of `systemctl show`, a block a unit. */
 void parse_unit_properties(struct host_part *part, struct span body, struct host_unit **units, size_t *count);
 /* Lines of the journal (short-unix) or of dmesg. `booted`: what dmesg's times count from. */
