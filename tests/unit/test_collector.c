@@ -88,8 +88,9 @@ static void streams_are_bounded(void **state)
     /* Lines that are none of ours take no more time than they have bytes. */
     memset(lines, '\n', sizeof lines);
     double began = clock_monotonic();
-    assert_true(collector_stream_feed(&stream, lines, sizeof lines));
+    assert_false(collector_stream_feed(&stream, lines, sizeof lines)); /* too much noise, and soon told */
     assert_true(clock_monotonic() - began < 5);
+    stream.noise_bytes = 0;
     assert_null(stream.buffer);
     /* Without a line end, outside of an answer. */
     int noisy = 0;
