@@ -46,6 +46,9 @@ static bool name_fits_unit(const struct column *column)
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (ends_with(column->id, suffixes[i].suffix))
             return column->unit == suffixes[i].unit || column->unit == suffixes[i].or_unit;
+    /* The kernel's own names: PSI is a share of time by definition. */
+    if (strncmp(column->id, "psi", 3) == 0)
+        return column->unit == UNIT_PERCENT || column->unit == UNIT_NONE;
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (column->unit == suffixes[i].unit || column->unit == suffixes[i].or_unit)
             return false;
