@@ -12,7 +12,7 @@ struct check {
     const char *resource;
     char *use, *saturation, *errors, *detail;
     enum severity use_severity, saturation_severity, errors_severity;
-    bool unknown;
+    bool unknown, absent; /* absent: it is not there, and nothing is to be known */
 };
 
 #define CHECK(row) ((const struct check *)(row))
@@ -37,6 +37,8 @@ static enum severity worst(const struct check *check)
 static struct value value_of_state(const void *row)
 {
     enum severity severity = worst(CHECK(row));
+    if (CHECK(row)->absent)
+        return value_blank();
     if (CHECK(row)->unknown)
         return value_unknown();
     return part(severity == SEVERITY_CRITICAL  ? "critical"
@@ -254,6 +256,7 @@ static void check_units(struct checks *checks)
     const struct host_snapshot *now = checks->snapshot;
     struct check *check = add_check(checks, "units");
     check->unknown = now->failed_units < 0;
+    check->absent = host_has_no_systemd(now);
     if (check->unknown)
         check->detail = now->init && strcmp(now->init, "systemd") != 0
                             ? talloc_asprintf(check, "no systemd here: process 1 is %s", now->init)
@@ -273,7 +276,8 @@ static void check_containers(struct checks *checks)
     const struct host_snapshot *now = checks->snapshot;
     struct check *check = add_check(checks, "containers");
     check->unknown = now->containers_running < 0;
-    if (now->medium_at > 0 && !now->docker)
+    check->absent = now->medium_at > 0 && !now->docker;
+    if (check->absent)
         check->use = talloc_strdup(check, "no docker here");
     if (check->unknown)
         return;
@@ -288,6 +292,8 @@ static void check_certificates(struct checks *checks)
     const struct host_snapshot *now = checks->snapshot;
     struct check *check = add_check(checks, "certificates");
     check->unknown = isnan(now->certificate_days);
+    if (check->unknown && now->slow_at > 0)
+        check->detail = talloc_strdup(check, "none was read of Let's Encrypt's, or that nginx names");
     if (check->unknown)
         return;
     check->use = talloc_asprintf(check, "%.0f days left", now->certificate_days);
@@ -347,7 +353,7 @@ static void check_denied(struct checks *checks)
         struct check *check = add_check(checks, talloc_asprintf(checks->list, "%s", denied->what));
         check->unknown = true;
         check->use = talloc_strdup(check, "not permitted");
-        check->detail = talloc_strdup(check, denied->todo ? denied->todo : "");
+        check->detail = talloc_asprintf(check, "%s: %s", denied->what, denied->todo ? denied->todo : "");
     }
 }
 
