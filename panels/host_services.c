@@ -227,7 +227,7 @@ static const struct column service_columns[] = {
     {"cpu_percent", "cpu", "of one core, all its processes", UNIT_PERCENT, 7, 0, 0, service_cpu, NULL},
     {"memory_bytes", "memory", "all its processes; what they share is counted more than once", UNIT_BYTES, 8,
      0, 0, service_memory, NULL},
-    {"age_s", "age", "since its first process was started", UNIT_S, 8, 1, 0, service_age, NULL},
+    {"age_s", "age", "since its first process was started", UNIT_S, 9, 1, 0, service_age, NULL},
     {"backlog", "waiting", "connections that wait to be accepted", UNIT_COUNT, 7, 1, 0, service_backlog,
      NULL},
     {"version", "runs", "the version that runs", UNIT_NONE, 10, 3, 0, service_version, NULL},

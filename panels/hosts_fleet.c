@@ -383,7 +383,7 @@ static const struct column columns[] = {
      NULL},
     {"reboot_required", "reboot", "an update wants a reboot", UNIT_NONE, 6, 8, 0, value_of_reboot, NULL},
     {"clock_offset_s", "clock", "its clock less this one's", UNIT_S, 7, 8, 0, value_of_clock, NULL},
-    {"uptime_s", "up", "since it was started", UNIT_S, 8, 8, 0, value_of_uptime, NULL},
+    {"uptime_s", "up", "since it was started", UNIT_S, 9, 8, 0, value_of_uptime, NULL},
     {"release", "release", "what the release marker says", UNIT_NONE, 8, 7, 0, value_of_release, NULL},
     {"age_s", "age", "of the figures", UNIT_S, 7, 1, 0, value_of_age, NULL},
     {"transport", "transport", "libssh2, or the system's ssh and why", UNIT_NONE, 20, 9, COLUMN_HIDDEN,
