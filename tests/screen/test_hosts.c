@@ -86,6 +86,19 @@ static void groups(void **state)
     leave(t);
 }
 
+/* show_hosts keeps no state, as with --no-state: of what was before there is nothing, and the screen says so.
+ */
+static void without_a_past(void **state)
+{
+    struct terminal *t = show(*state, "fleet", NULL, 50, 200, NULL);
+    terminal_keys(t, "Enter");
+    terminal_wait(t, 10, "memory %");
+    terminal_keys(t, "b");
+    terminal_wait(t, 10, "charts of the last 6 h");
+    terminal_wait(t, 10, "Start without --no-state to keep it.");
+    leave(t);
+}
+
 static int begin(void **state)
 {
     struct stage *stage = stage_new_bare();
@@ -106,10 +119,8 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(at_their_sizes),
-        cmocka_unit_test(in_ascii),
-        cmocka_unit_test(without_colour),
-        cmocka_unit_test(groups),
+        cmocka_unit_test(at_their_sizes), cmocka_unit_test(in_ascii),       cmocka_unit_test(without_colour),
+        cmocka_unit_test(groups),         cmocka_unit_test(without_a_past),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
