@@ -537,15 +537,6 @@ void host_want_detail(struct host *host, bool wanted)
     start_sweep(host->fleet);
 }
 
-void fleet_set_interval(struct fleet *fleet, enum host_tier tier, double seconds)
-{
-    for (size_t i = 0; i < fleet->count; i++) {
-        struct host *host = &fleet->hosts[i];
-        host->feeds[tier].interval_s = seconds;
-        feed_set_phase(&host->feeds[tier], host->share * seconds);
-    }
-}
-
 const char *host_name(const struct host *host)
 {
     return host->definition->name;
@@ -554,11 +545,6 @@ const char *host_name(const struct host *host)
 const char *host_group(const struct host *host)
 {
     return host->definition->group;
-}
-
-const struct environment_host *host_definition(const struct host *host)
-{
-    return host->definition;
 }
 
 struct ssh_host *host_ssh(const struct host *host)

@@ -29,12 +29,9 @@ uint64_t fleet_version(const struct fleet *fleet);
 void fleet_want(struct fleet *fleet, bool wanted);
 /* Somebody looks at this host: its detail tier too. */
 void host_want_detail(struct host *host, bool wanted);
-/* Seconds between two samples of a tier, for all hosts (defaults 5, 20, 300, 10). */
-void fleet_set_interval(struct fleet *fleet, enum host_tier tier, double seconds);
 
 const char *host_name(const struct host *host);
 const char *host_group(const struct host *host); /* or NULL */
-const struct environment_host *host_definition(const struct host *host);
 struct ssh_host *host_ssh(const struct host *host);
 struct feed *host_feed(struct host *host, enum host_tier tier);
 /* The newest, or NULL before the first answer; when there is none and the host does not answer, one with

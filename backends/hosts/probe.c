@@ -34,8 +34,7 @@ struct probes {
     struct asked **items;
     size_t count;
     size_t next, in_flight; /* of this round */
-    uint64_t version;
-    bool waits; /* for the tenants' domains */
+    bool waits;             /* for the tenants' domains */
     struct error no_domains;
 };
 
@@ -100,7 +99,6 @@ static void make_list(struct probes *probes, const char *const *domains, size_t 
     for (size_t i = 0; i < probes->environment->url_count; i++)
         add_url(probes, &probes->environment->urls[i], domains, domain_count);
     probes->next = probes->count;
-    probes->version++;
 }
 
 bool probes_want_domains(const struct probes *probes)
@@ -145,7 +143,6 @@ static void answered(struct asked *asked)
     asked->probe.answered_at = clock_wall();
     judge(&asked->probe);
     probes->in_flight--;
-    probes->version++;
     ask_more(probes);
     if (probes->next >= probes->count && !probes->in_flight)
         round_over(probes);
@@ -317,9 +314,4 @@ size_t probes_count(const struct probes *probes)
 const struct probe *probes_item(const struct probes *probes, size_t index)
 {
     return &probes->items[index]->probe;
-}
-
-uint64_t probes_version(const struct probes *probes)
-{
-    return probes->version;
 }

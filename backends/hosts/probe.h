@@ -34,8 +34,6 @@ void probes_free(struct probes *probes);
 struct feed *probes_feed(struct probes *probes);
 size_t probes_count(const struct probes *probes);
 const struct probe *probes_item(const struct probes *probes, size_t index);
-/* Grows with every answer. */
-uint64_t probes_version(const struct probes *probes);
 
 /* The domains of the tenants, for URLs with {domain} that name none themselves; at most PROBE_DOMAINS are
  * asked. The list is copied. */

@@ -60,7 +60,7 @@ struct ssh_settings {
     const char *agent; /* the socket of the agent; NULL: none */
     bool agent_off;    /* IdentityAgent none */
     bool identities_only;
-    bool public_key, keyboard_interactive, password, host_based, gssapi; /* which ways are allowed */
+    bool public_key, keyboard_interactive, password, gssapi; /* which ways are allowed */
     const char *preferred; /* PreferredAuthentications; NULL: ssh's own order */
     const char *pkcs11;    /* a library with keys that only ssh can use */
 
@@ -71,7 +71,6 @@ struct ssh_settings {
     const char *known_hosts_command, *revoked_host_keys;
     const char *host_key_algorithms; /* the whole list, as ssh would offer it */
     const char *ciphers, *macs, *kex_algorithms;
-    const char *strict_host_key_checking; /* "ask", "true", "accept-new", "false" */
     bool hash_known_hosts, compression;
     double connect_timeout_s;       /* 0: none */
     double server_alive_s;          /* 0: none */

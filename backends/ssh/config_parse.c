@@ -134,7 +134,6 @@ static const struct {
     {"ciphers", offsetof(struct ssh_settings, ciphers)},
     {"macs", offsetof(struct ssh_settings, macs)},
     {"kexalgorithms", offsetof(struct ssh_settings, kex_algorithms)},
-    {"stricthostkeychecking", offsetof(struct ssh_settings, strict_host_key_checking)},
     {"identityagent", offsetof(struct ssh_settings, agent)},
 };
 
@@ -147,7 +146,6 @@ static const struct {
     {"kbdinteractiveauthentication", offsetof(struct ssh_settings, keyboard_interactive)},
     {"challengeresponseauthentication", offsetof(struct ssh_settings, keyboard_interactive)},
     {"passwordauthentication", offsetof(struct ssh_settings, password)},
-    {"hostbasedauthentication", offsetof(struct ssh_settings, host_based)},
     {"gssapiauthentication", offsetof(struct ssh_settings, gssapi)},
     {"hashknownhosts", offsetof(struct ssh_settings, hash_known_hosts)},
     {"compression", offsetof(struct ssh_settings, compression)},

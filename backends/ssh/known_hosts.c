@@ -244,11 +244,6 @@ struct known_hosts *known_file_look_up(const void *context, const struct known_f
     return known;
 }
 
-const char *known_hosts_name(const struct known_hosts *known)
-{
-    return known->name;
-}
-
 const struct error *known_hosts_problems(const struct known_hosts *known, size_t *count)
 {
     *count = known->problem_count;

@@ -26,9 +26,6 @@ struct known_hosts;
 struct known_hosts *known_hosts_load(const void *context, struct known_hosts_store *store,
                                      const struct ssh_settings *settings);
 
-/* The name that was looked up: "web1", "[web1]:2222". */
-const char *known_hosts_name(const struct known_hosts *known);
-
 /* The algorithms of the keys on file in the order in which ssh would ask for them
  * ("ssh-ed25519,rsa-sha2-512,rsa-sha2-256,ssh-rsa"). Fresh talloc string; NULL when no key is on file. */
 char *known_hosts_algorithms(const void *context, const struct known_hosts *known);

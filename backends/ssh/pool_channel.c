@@ -219,11 +219,6 @@ int ssh_channel_port(const struct ssh_channel *channel)
     return channel->port;
 }
 
-struct ssh_host *ssh_channel_host(const struct ssh_channel *channel)
-{
-    return channel->host;
-}
-
 const char *ssh_channel_pending(const struct ssh_channel *channel, size_t *length)
 {
     *length = channel->out.length;

@@ -23,7 +23,6 @@ enum ssh_channel_kind ssh_channel_kind(const struct ssh_channel *channel);
 /* The command, the address, or the path. */
 const char *ssh_channel_target(const struct ssh_channel *channel);
 int ssh_channel_port(const struct ssh_channel *channel); /* of SSH_CHANNEL_TCP */
-struct ssh_host *ssh_channel_host(const struct ssh_channel *channel);
 
 struct ssh_transport_ops {
     /* Starts towards the host, whose settings are known (ssh_host_settings). Ends in one ssh_report_up or
