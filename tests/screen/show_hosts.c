@@ -109,23 +109,27 @@ static struct past_host *made(const struct host *host)
 
 /* ---- in the place of the fleet's and the pool's ---- */
 
-const struct host_snapshot *__wrap_host_latest(const struct host *host);
-const struct host_snapshot *__wrap_host_latest(const struct host *host)
+/* What the linker calls the function that stands in for another one. */
+#define WRAPS(function) __asm__("__wrap_" function)
+
+const struct host_snapshot *shown_host_latest(const struct host *host) WRAPS("host_latest");
+const struct host_snapshot *shown_host_latest(const struct host *host)
 {
     return made(host)->snapshot;
 }
 
-struct feed *__wrap_host_feed(struct host *host, enum host_tier tier);
-struct feed *__wrap_host_feed(struct host *host, enum host_tier tier)
+struct feed *shown_host_feed(struct host *host, enum host_tier tier) WRAPS("host_feed");
+struct feed *shown_host_feed(struct host *host, enum host_tier tier)
 {
     return &made(host)->feeds[tier];
 }
 
 /* An hour's beginning: a quarter of it, in which the processor becomes busy. */
-size_t __wrap_host_history(const struct host *host, const void *context, const enum host_series *series,
-                           size_t series_count, double seconds, double **times, float **values);
-size_t __wrap_host_history(const struct host *host, const void *context, const enum host_series *series,
-                           size_t series_count, double seconds, double **times, float **values)
+size_t shown_host_history(const struct host *host, const void *context, const enum host_series *series,
+                          size_t series_count, double seconds, double **times, float **values)
+    WRAPS("host_history");
+size_t shown_host_history(const struct host *host, const void *context, const enum host_series *series,
+                          size_t series_count, double seconds, double **times, float **values)
 {
     enum { SAMPLES = 180 };
     (void)host, (void)seconds;
@@ -143,20 +147,20 @@ size_t __wrap_host_history(const struct host *host, const void *context, const e
     return SAMPLES;
 }
 
-void __wrap_fleet_want(struct fleet *fleet, bool wanted);
-void __wrap_fleet_want(struct fleet *fleet, bool wanted)
+void shown_fleet_want(struct fleet *fleet, bool wanted) WRAPS("fleet_want");
+void shown_fleet_want(struct fleet *fleet, bool wanted)
 {
     (void)fleet, (void)wanted;
 }
 
-void __wrap_host_want_detail(struct host *host, bool wanted);
-void __wrap_host_want_detail(struct host *host, bool wanted)
+void shown_host_want_detail(struct host *host, bool wanted) WRAPS("host_want_detail");
+void shown_host_want_detail(struct host *host, bool wanted)
 {
     (void)host, (void)wanted;
 }
 
-enum connection_state __wrap_ssh_host_state(const struct ssh_host *host);
-enum connection_state __wrap_ssh_host_state(const struct ssh_host *host)
+enum connection_state shown_ssh_host_state(const struct ssh_host *host) WRAPS("ssh_host_state");
+enum connection_state shown_ssh_host_state(const struct ssh_host *host)
 {
     (void)host;
     return CONNECTION_UP;
