@@ -2,7 +2,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <pwd.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +10,7 @@
 
 #include "backends/ssh/base64.h"
 #include "backends/ssh/config_internal.h"
+#include "backends/ssh/packet.h"
 #include "core/files.h"
 
 #define FILE_LIMIT (64 * 1024)
@@ -132,40 +132,15 @@ static enum ssh_key_type type_of_name(const char *name, size_t length)
     return SSH_KEY_UNKNOWN;
 }
 
-struct bytes {
-    const unsigned char *at;
-    size_t left;
-};
-
-static bool take_number(struct bytes *bytes, uint32_t *number)
-{
-    if (bytes->left < 4)
-        return false;
-    *number = (uint32_t)bytes->at[0] << 24 | (uint32_t)bytes->at[1] << 16 | (uint32_t)bytes->at[2] << 8 |
-              bytes->at[3];
-    bytes->at += 4;
-    bytes->left -= 4;
-    return true;
-}
-
-static bool take_string(struct bytes *bytes, struct bytes *string)
-{
-    uint32_t length;
-    if (!take_number(bytes, &length) || length > bytes->left)
-        return false;
-    *string = (struct bytes){bytes->at, length};
-    bytes->at += length;
-    bytes->left -= length;
-    return true;
-}
-
 static void set_public(const void *context, struct ssh_identity *identity, const unsigned char *blob,
                        size_t length)
 {
-    struct bytes whole = {blob, length}, name;
-    if (!take_string(&whole, &name))
+    struct packet_reader whole = {.at = blob, .left = length};
+    size_t size;
+    const unsigned char *name = packet_take_string(&whole, &size);
+    if (whole.bad)
         return;
-    identity->type = type_of_name((const char *)name.at, name.left);
+    identity->type = type_of_name((const char *)name, size);
     identity->public = checked(talloc_memdup(context, blob, length));
     identity->public_length = length;
 }
@@ -182,12 +157,16 @@ static void read_openssh(const void *context, struct ssh_identity *identity, con
             letters[count++] = *c;
     unsigned char *decoded = base64_decode(letters, letters, count, &length);
     if (decoded && length > sizeof magic && memcmp(decoded, magic, sizeof magic) == 0) {
-        struct bytes bytes = {decoded + sizeof magic, length - sizeof magic}, cipher, skipped, key;
-        uint32_t keys;
-        if (take_string(&bytes, &cipher) && take_string(&bytes, &skipped) && take_string(&bytes, &skipped) &&
-            take_number(&bytes, &keys) && take_string(&bytes, &key)) {
-            identity->encrypted = cipher.left != 4 || memcmp(cipher.at, "none", 4) != 0;
-            set_public(context, identity, key.at, key.left);
+        struct packet_reader r = {.at = decoded + sizeof magic, .left = length - sizeof magic};
+        size_t cipher_length, key_length, skipped;
+        const unsigned char *cipher = packet_take_string(&r, &cipher_length);
+        packet_take_string(&r, &skipped);
+        packet_take_string(&r, &skipped);
+        packet_take_number(&r);
+        const unsigned char *key = packet_take_string(&r, &key_length);
+        if (!r.bad) {
+            identity->encrypted = cipher_length != 4 || memcmp(cipher, "none", 4) != 0;
+            set_public(context, identity, key, key_length);
         }
     }
     talloc_free(letters);

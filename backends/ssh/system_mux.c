@@ -10,6 +10,7 @@
 #include <talloc.h>
 #include <unistd.h>
 
+#include "backends/ssh/packet.h"
 #include "backends/ssh/system_internal.h"
 #include "core/text.h"
 
@@ -62,22 +63,9 @@ struct system_channel {
 
 /* ---- writing packets ---- */
 
-static void put_number(struct buffer *buffer, uint32_t number)
-{
-    unsigned char bytes[] = {(unsigned char)(number >> 24), (unsigned char)(number >> 16),
-                             (unsigned char)(number >> 8), (unsigned char)number};
-    buffer_append(buffer, bytes, sizeof bytes);
-}
-
-static void put_string(struct buffer *buffer, const char *text, size_t length)
-{
-    put_number(buffer, (uint32_t)length);
-    buffer_append(buffer, text, length);
-}
-
 static void put_text(struct buffer *buffer, const char *text)
 {
-    put_string(buffer, text, strlen(text));
+    packet_put_string(buffer, text, strlen(text));
 }
 
 /* A packet of so many bytes after its type: the length covers the padding's length, which is 0, and the type.
@@ -85,7 +73,7 @@ static void put_text(struct buffer *buffer, const char *text)
 static void put_header(struct buffer *out, int type, size_t length)
 {
     char head[] = {0, (char)type};
-    put_number(out, (uint32_t)(length + sizeof head));
+    packet_put_number(out, (uint32_t)(length + sizeof head));
     buffer_append(out, head, sizeof head);
 }
 
@@ -94,15 +82,15 @@ static void send_written(struct system_session *session);
 static void send_short(struct system_channel *own, int type)
 {
     put_header(&own->session->out, type, 4);
-    put_number(&own->session->out, own->remote);
+    packet_put_number(&own->session->out, own->remote);
     send_written(own->session);
 }
 
 static void send_window(struct system_channel *own)
 {
     put_header(&own->session->out, CHANNEL_WINDOW, 8);
-    put_number(&own->session->out, own->remote);
-    put_number(&own->session->out, own->taken);
+    packet_put_number(&own->session->out, own->remote);
+    packet_put_number(&own->session->out, own->taken);
     own->may_come += own->taken;
     own->taken = 0;
     send_written(own->session);
@@ -123,18 +111,18 @@ static void send_open(struct system_channel *own)
                                         [SSH_CHANNEL_UNIX] = "direct-streamlocal@openssh.com"};
     struct buffer body = {0};
     put_text(&body, types[own->kind]);
-    put_number(&body, own->id);
-    put_number(&body, WINDOW);
-    put_number(&body, PACKET);
+    packet_put_number(&body, own->id);
+    packet_put_number(&body, WINDOW);
+    packet_put_number(&body, PACKET);
     if (own->kind == SSH_CHANNEL_TCP) {
         put_text(&body, ssh_channel_target(own->channel));
-        put_number(&body, (uint32_t)ssh_channel_port(own->channel));
+        packet_put_number(&body, (uint32_t)ssh_channel_port(own->channel));
         put_text(&body, "127.0.0.1");
-        put_number(&body, 0);
+        packet_put_number(&body, 0);
     } else if (own->kind == SSH_CHANNEL_UNIX) {
         put_text(&body, ssh_channel_target(own->channel));
         put_text(&body, "");
-        put_number(&body, 0);
+        packet_put_number(&body, 0);
     }
     put_header(&own->session->out, CHANNEL_OPEN, body.length);
     buffer_append(&own->session->out, buffer_bytes(&body), body.length);
@@ -146,7 +134,7 @@ static void send_exec(struct system_channel *own)
 {
     const char *command = ssh_channel_target(own->channel);
     put_header(&own->session->out, CHANNEL_REQUEST, 4 + 4 + strlen("exec") + 1 + 4 + strlen(command));
-    put_number(&own->session->out, own->remote);
+    packet_put_number(&own->session->out, own->remote);
     put_text(&own->session->out, "exec");
     buffer_append(&own->session->out, "\1", 1); /* an answer is wanted */
     put_text(&own->session->out, command);
@@ -166,8 +154,8 @@ static void pump(struct system_channel *own)
         if (!part || session->out.length >= OUT_HIGH)
             break;
         put_header(&session->out, CHANNEL_DATA, 8 + part);
-        put_number(&session->out, own->remote);
-        put_string(&session->out, bytes, part);
+        packet_put_number(&session->out, own->remote);
+        packet_put_string(&session->out, bytes, part);
         own->send_window -= (uint32_t)part;
         send_written(session);
         ssh_channel_taken(own->channel, part); /* own->channel is NULL when it was closed in there */
@@ -282,39 +270,12 @@ void system_mux_flush(struct system_session *session)
 
 /* ---- reading packets ---- */
 
-struct packet {
-    const unsigned char *at;
-    size_t left;
-    bool bad;
-};
-
-static uint32_t get_number(struct packet *packet)
+static const char *take_text(struct packet_reader *packet, size_t *length)
 {
-    const unsigned char *at = packet->at;
-    if (packet->left < 4) {
-        packet->bad = true;
-        return 0;
-    }
-    packet->at += 4;
-    packet->left -= 4;
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+    return (const char *)packet_take_string(packet, length);
 }
 
-static const char *get_string(struct packet *packet, size_t *length)
-{
-    *length = get_number(packet);
-    if (packet->bad || *length > packet->left) {
-        packet->bad = true;
-        *length = 0;
-        return "";
-    }
-    const char *text = (const char *)packet->at;
-    packet->at += *length;
-    packet->left -= *length;
-    return text;
-}
-
-static unsigned get_byte(struct packet *packet)
+static unsigned take_byte(struct packet_reader *packet)
 {
     if (!packet->left) {
         packet->bad = true;
@@ -329,11 +290,11 @@ static bool is_text(const char *text, size_t length, const char *word)
     return strlen(word) == length && memcmp(text, word, length) == 0;
 }
 
-static void take_confirmation(struct system_channel *own, struct packet *packet)
+static void take_confirmation(struct system_channel *own, struct packet_reader *packet)
 {
-    own->remote = get_number(packet);
-    own->send_window = get_number(packet);
-    own->send_most = get_number(packet);
+    own->remote = packet_take_number(packet);
+    own->send_window = packet_take_number(packet);
+    own->send_most = packet_take_number(packet);
     if (packet->bad)
         return;
     own->confirmed = true;
@@ -366,11 +327,11 @@ static char *refusal_text(const struct system_channel *own, uint32_t reason, con
 
 /* Reason 1: not allowed, 2: could not connect, 4: out of something. OpenSSH says 2 when MaxSessions is
  * reached. */
-static void take_refusal(struct system_channel *own, struct packet *packet)
+static void take_refusal(struct system_channel *own, struct packet_reader *packet)
 {
-    uint32_t reason = get_number(packet);
+    uint32_t reason = packet_take_number(packet);
     size_t length;
-    const char *text = get_string(packet, &length);
+    const char *text = take_text(packet, &length);
     if (packet->bad)
         return;
     char *why = refusal_text(own, reason, text, length);
@@ -388,19 +349,19 @@ static void take_refusal(struct system_channel *own, struct packet *packet)
         channel_remove(own);
 }
 
-static void take_request(struct system_channel *own, struct packet *packet)
+static void take_request(struct system_channel *own, struct packet_reader *packet)
 {
     size_t length, signal_length;
-    const char *name = get_string(packet, &length);
-    bool answer = get_byte(packet) != 0;
+    const char *name = take_text(packet, &length);
+    bool answer = take_byte(packet) != 0;
     if (packet->bad)
         return;
     if (is_text(name, length, "exit-status")) {
-        own->end.status = (int)get_number(packet);
+        own->end.status = (int)packet_take_number(packet);
         own->end.ending = SSH_EXITED;
         own->has_status = !packet->bad;
     } else if (is_text(name, length, "exit-signal")) {
-        const char *text = get_string(packet, &signal_length);
+        const char *text = take_text(packet, &signal_length);
         own->end.ending = SSH_SIGNALLED;
         own->has_status = !packet->bad;
         safe_text(own->end.signal, sizeof own->end.signal, text, signal_length);
@@ -409,10 +370,10 @@ static void take_request(struct system_channel *own, struct packet *packet)
         send_short(own, CHANNEL_FAILURE);
 }
 
-static void take_output(struct system_channel *own, int stream, struct packet *packet)
+static void take_output(struct system_channel *own, int stream, struct packet_reader *packet)
 {
     size_t length;
-    const char *bytes = get_string(packet, &length);
+    const char *bytes = take_text(packet, &length);
     if (length > own->may_come) { /* else it could fill our memory while the channel is paused */
         packet->bad = true;
         return;
@@ -423,7 +384,7 @@ static void take_output(struct system_channel *own, int stream, struct packet *p
 }
 
 /* The channel may be gone afterwards, the session closed. */
-static void take_packet(struct system_channel *own, unsigned type, struct packet *packet)
+static void take_packet(struct system_channel *own, unsigned type, struct packet_reader *packet)
 {
     switch (type) {
     case CHANNEL_CONFIRMATION:
@@ -433,7 +394,7 @@ static void take_packet(struct system_channel *own, unsigned type, struct packet
         take_refusal(own, packet);
         break;
     case CHANNEL_WINDOW: {
-        uint32_t more = get_number(packet);
+        uint32_t more = packet_take_number(packet);
         own->send_window = more > UINT32_MAX - own->send_window ? UINT32_MAX : own->send_window + more;
         pump(own);
         break;
@@ -442,7 +403,7 @@ static void take_packet(struct system_channel *own, unsigned type, struct packet
         take_output(own, 1, packet);
         break;
     case CHANNEL_EXTENDED:
-        if (get_number(packet) == 1)
+        if (packet_take_number(packet) == 1)
             take_output(own, 2, packet);
         break;
     case CHANNEL_EOF:
@@ -476,10 +437,10 @@ static void broken_protocol(struct system_session *session)
 }
 
 /* Hello, then the answer to our wish for proxy mode. */
-static void take_greeting(struct system_session *session, struct packet *packet)
+static void take_greeting(struct system_session *session, struct packet_reader *packet)
 {
     struct error error;
-    uint32_t type = get_number(packet), number = get_number(packet);
+    uint32_t type = packet_take_number(packet), number = packet_take_number(packet);
     if (session->greeting == 0 && type == MUX_HELLO && number == MUX_VERSION) {
         session->greeting = 1;
     } else if (session->greeting == 1 && type == (uint32_t)MUX_IS_PROXY) {
@@ -494,14 +455,14 @@ static void take_greeting(struct system_session *session, struct packet *packet)
 
 static void take_message(struct system_session *session, const unsigned char *bytes, size_t length)
 {
-    struct packet packet = {bytes, length, false};
+    struct packet_reader packet = {bytes, length, false};
     if (session->greeting < 2) {
         take_greeting(session, &packet);
         return;
     }
-    get_byte(&packet);
-    unsigned type = get_byte(&packet);
-    uint32_t id = type >= CHANNEL_CONFIRMATION && type <= CHANNEL_FAILURE ? get_number(&packet) : 0;
+    take_byte(&packet);
+    unsigned type = take_byte(&packet);
+    uint32_t id = type >= CHANNEL_CONFIRMATION && type <= CHANNEL_FAILURE ? packet_take_number(&packet) : 0;
     struct system_channel *own = packet.bad ? NULL : session->channels;
     while (own && own->id != id)
         own = own->next;
@@ -516,8 +477,8 @@ static void take_messages(struct system_session *session)
 {
     size_t at = 0;
     while (!session->closed && !session->broken && session->filled - at >= 4) {
-        struct packet head = {session->room + at, 4, false};
-        size_t length = get_number(&head);
+        struct packet_reader head = {session->room + at, 4, false};
+        size_t length = packet_take_number(&head);
         if (length < 2 || length > ROOM - 4) {
             broken_protocol(session);
             return;
@@ -614,12 +575,12 @@ void system_mux_start(struct system_session *session, int socket)
     ev_io_init(&session->write, on_writable, socket, EV_WRITE);
     session->write.data = session;
     ev_io_start(session->ev, &session->read);
-    put_number(&session->out, 8);
-    put_number(&session->out, MUX_HELLO);
-    put_number(&session->out, MUX_VERSION);
-    put_number(&session->out, 8);
-    put_number(&session->out, MUX_PROXY);
-    put_number(&session->out, 0); /* the number of the request */
+    packet_put_number(&session->out, 8);
+    packet_put_number(&session->out, MUX_HELLO);
+    packet_put_number(&session->out, MUX_VERSION);
+    packet_put_number(&session->out, 8);
+    packet_put_number(&session->out, MUX_PROXY);
+    packet_put_number(&session->out, 0); /* the number of the request */
     write_socket(session);
 }
 
