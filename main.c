@@ -1,5 +1,6 @@
 /* signalbox: options and sub-commands. The only place that ends the program. */
 #include <locale.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -49,6 +50,11 @@ void __lsan_do_leak_check(void);
  * under it, as exit() does. */
 int main(int argc, char *argv[])
 {
+    /* One arena and early giving back: workers come and go, and what a handshake needed is not needed again.
+     */
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 64 << 10);
     int status = run(argc, argv);
     fflush(NULL);
 #ifdef __SANITIZE_ADDRESS__
