@@ -109,7 +109,7 @@ static const struct column mount_columns[] = {
     {"size_bytes", "size", "all of it", UNIT_BYTES, 9, 1, 0, mount_size, NULL},
     {"inode_percent", "inodes", "inodes used; blank where there are none", UNIT_PERCENT, 7, 1, 0,
      mount_inodes, NULL},
-    {"full_in_s", "full in", "if it grows on as in the last minutes; never: it does not grow", UNIT_S, 9, 1,
+    {"full_in_s", "full in", "if it grows on as in the last minutes; never: it does not grow", UNIT_S, 11, 1,
      0, mount_full_in, NULL},
     {"type", "type", "kind of file system", UNIT_NONE, 8, 4, 0, mount_type, NULL},
     {"device", "device", "where the bytes are", UNIT_NONE, 0, 3, 0, mount_device, NULL},

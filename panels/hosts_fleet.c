@@ -354,7 +354,7 @@ static const struct column columns[] = {
      value_of_disk_mount, NULL},
     {"disk_worst_percent", "disk", "how full the fullest file system is, as df counts", UNIT_PERCENT, 6, 2, 0,
      value_of_disk, NULL},
-    {"full_in_s", "full in", "when it is full, if it grows on as in the last minutes", UNIT_S, 9, 4, 0,
+    {"full_in_s", "full in", "when it is full, if it grows on as in the last minutes", UNIT_S, 11, 4, 0,
      value_of_full_in, NULL},
     {"inode_worst_percent", "inodes", "inodes used where it is worst", UNIT_PERCENT, 6, 8, 0, value_of_inodes,
      NULL},

@@ -241,8 +241,10 @@ journal_errors() {
     if [ $J = ok ]; then
         h errors
         journal -r -p 3 -n 20 --since -1h | cut -c 1-400 | head -c 20000
-        h oom
-        journal -k --since -1h | grep -E 'Killed process|oom-kill:|oom_reaper' | tail -n 40 | cut -c 1-400
+        # One that was stopped has not told of all of them: then nothing is known.
+        o=$({ journal -k --since -1h || echo '@stopped'; } | grep -E 'Killed process|oom-kill:|oom_reaper|^@stopped$' |
+            tail -n 40 | cut -c 1-400)
+        case $o in *@stopped) ;; *) h oom; echo "$o" ;; esac
     elif dmesg >/dev/null; then
         h oom
         dmesg | grep -E 'Killed process|oom-kill:' | tail -n 40 | cut -c 1-400
@@ -383,9 +385,11 @@ apt_updates() {
     [ "$K" != - ] && have apt-get && [ ! -r /var/lib/update-notifier/updates-available ] || return
     k=$(stat -c %Y /var/lib/apt/lists /var/lib/dpkg/status | tr '\n' '-')
     [ "$k" = "$K" ] && return
+    # One that was stopped has not seen all of them: then nothing is known.
+    u=$(t 20 apt-get -s -o Debug::NoLocking=1 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade) || return
     h apt
     echo "key $k"
-    t 20 apt-get -s -o Debug::NoLocking=1 -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade | awk '/^Inst /{n++; if (/[Ss]ecurity/) s++} END {print "updates " n + 0 " " s + 0}'
+    echo "$u" | awk '/^Inst /{n++; if (/[Ss]ecurity/) s++} END {print "updates " n + 0 " " s + 0}'
 }
 
 slow() {
