@@ -5,6 +5,7 @@
 #include <string.h>
 #include <talloc.h>
 
+#include "backends/hosts/lines.h"
 #include "backends/hosts/probe_curl.h"
 #include "backends/ssh/run.h"
 #include "core/clock.h"
@@ -174,8 +175,10 @@ static void run_done(void *data, const struct ssh_result *result)
     asked->run = NULL;
     probe->status = 0;
     error_clear(&probe->error);
-    bool read = sscanf(result->output, "%d %lf %lf %lf %lf %lf", &probe->status, &seconds[0], &seconds[1],
-                       &seconds[2], &seconds[3], &seconds[4]) == 6;
+    struct span rest = span_of(result->output), word;
+    bool read = span_word(&rest, &word) && span_integer(word, 999, &probe->status);
+    for (size_t i = 0; i < 5 && read; i++)
+        read = span_word(&rest, &word) && span_real(word, false, &seconds[i]);
     double *const times[] = {&probe->name_ms, &probe->connect_ms, &probe->tls_ms, &probe->first_byte_ms,
                              &probe->total_ms};
     for (size_t i = 0; i < 5; i++)

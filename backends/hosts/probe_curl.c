@@ -52,6 +52,7 @@ static int request_free(struct request *request)
     return 0;
 }
 
+/* As libcurl wants it. NOLINTNEXTLINE(readability-non-const-parameter) */
 static size_t take_body(char *bytes, size_t size, size_t count, void *data)
 {
     struct request *request = data;

@@ -2,6 +2,7 @@
  * waits for the test's end of a socket to close. */
 #include "tests/harness/keeper.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -233,4 +234,26 @@ size_t keeper_family(struct keeper *k, pid_t pid, pid_t family[], size_t limit)
     }
     free(all);
     return count;
+}
+
+bool keeper_anybody_runs(const char *program, const char *text)
+{
+    char path[300], command[4096];
+    bool found = false;
+    DIR *processes = opendir("/proc");
+    struct dirent *entry;
+    while (processes && !found && (entry = readdir(processes))) {
+        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
+        FILE *file = isdigit((unsigned char)entry->d_name[0]) ? fopen(path, "re") : NULL;
+        if (!file)
+            continue;
+        size_t length = fread(command, 1, sizeof command - 1, file);
+        fclose(file);
+        command[length] = '\0';
+        found = (!program || strcmp(command, program) == 0) &&
+                memmem(command, length, text, strlen(text)) != NULL;
+    }
+    if (processes)
+        closedir(processes);
+    return found;
 }

@@ -4,6 +4,7 @@
 #ifndef TESTS_HARNESS_KEEPER_H
 #define TESTS_HARNESS_KEEPER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct keeper;
@@ -21,5 +22,7 @@ pid_t keeper_parent(pid_t pid);
 /* The processes that the process has started, and those that these have started; the keeper's: pid 0. Returns
  * how many were written. */
 size_t keeper_family(struct keeper *k, pid_t pid, pid_t family[], size_t limit);
+/* Does any process of the machine have this text among its arguments? `program`: its argv[0]; NULL: any. */
+bool keeper_anybody_runs(const char *program, const char *text);
 
 #endif

@@ -2,8 +2,6 @@
 #include "tests/harness/ssh_caller.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -15,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "tests/harness/keeper.h"
 
 #define TICK_S 0.002
 
@@ -96,23 +95,7 @@ void ssh_caller_hang_up(struct ssh_caller *c)
 static bool left_behind(void *data)
 {
     const struct ssh_caller *c = data;
-    char path[300], command[4096], own[300];
-    bool left = false;
-    snprintf(own, sizeof own, "%s", ssh_site_config(c->site));
-    DIR *processes = opendir("/proc");
-    struct dirent *entry;
-    while (processes && !left && (entry = readdir(processes))) {
-        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
-        FILE *file = isdigit((unsigned char)entry->d_name[0]) ? fopen(path, "re") : NULL;
-        if (!file)
-            continue;
-        size_t length = fread(command, 1, sizeof command, file);
-        fclose(file);
-        left = length > 0 && memmem(command, length, own, strlen(own)) != NULL;
-    }
-    if (processes)
-        closedir(processes);
-    return left;
+    return keeper_anybody_runs(NULL, ssh_site_config(c->site));
 }
 
 static bool nothing_left(void *data)
@@ -434,4 +417,19 @@ void ssh_echo_free(struct ssh_echo *echo)
             close(echo->clients[i].fd);
         }
     free(echo);
+}
+
+void ssh_expect_free_loop(const struct ssh_caller *c)
+{
+    if (c->longest_turn_s >= 0.3)
+        print_error("the loop was blocked for %.0f ms\n", c->longest_turn_s * 1000);
+    assert_true(c->longest_turn_s < 0.3);
+}
+
+struct ssh_host *ssh_serve_behind(struct ssh_caller *c, struct sshd **s, struct proxy **p)
+{
+    *s = sshd_start(c->site, "server", (struct sshd_options){0});
+    *p = proxy_start(sshd_port(*s));
+    ssh_site_host(c->site, "far", (struct ssh_entry){.server = *s, .port = proxy_port(*p)});
+    return ssh_caller_host(c, "far");
 }

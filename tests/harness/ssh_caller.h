@@ -12,6 +12,7 @@
 
 #include "backends/ssh/ssh.h"
 #include "tests/harness/cmocka.h"
+#include "tests/harness/proxy.h"
 #include "tests/harness/sshd.h"
 #include "tests/harness/watcher.h"
 
@@ -57,6 +58,10 @@ bool ssh_caller_until(struct ssh_caller *c, double seconds, bool (*holds)(void *
 /* Waits for the state; false after the time. */
 bool ssh_caller_await(struct ssh_caller *c, struct ssh_host *host, enum connection_state state,
                       double seconds);
+/* Fails when the loop was ever kept from turning for long. */
+void ssh_expect_free_loop(const struct ssh_caller *c);
+/* A server behind a proxy: the Host entry "far". */
+struct ssh_host *ssh_serve_behind(struct ssh_caller *c, struct sshd **s, struct proxy **p);
 /* Wants the host and expects it up; prints its error and fails otherwise. */
 #define ssh_expect_up(c, host) ssh_expect_up_at(__FILE__, __LINE__, (c), (host))
 void ssh_expect_up_at(const char *file, int line, struct ssh_caller *c, struct ssh_host *host);

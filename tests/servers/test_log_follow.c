@@ -1,7 +1,5 @@
 /* Logs followed over real SSH: what is new comes, whatever is done to the file, the connection or the rate of
  * lines, and nothing stays behind on the host. */
-#include <ctype.h>
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +8,7 @@
 #include <unistd.h>
 
 #include "backends/hosts/log_follow.h"
+#include "tests/harness/keeper.h"
 #include "tests/harness/ssh_caller.h"
 
 enum { SECONDS = 20 };
@@ -112,23 +111,7 @@ static bool is_missing(void *data)
 static bool nobody_reads(void *data)
 {
     const struct scene *s = data;
-    char path[300], command[4096];
-    bool found = false;
-    DIR *processes = opendir("/proc");
-    struct dirent *entry;
-    while (processes && !found && (entry = readdir(processes))) {
-        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
-        FILE *file = isdigit((unsigned char)entry->d_name[0]) ? fopen(path, "re") : NULL;
-        if (!file)
-            continue;
-        size_t length = fread(command, 1, sizeof command, file);
-        fclose(file);
-        found = length > 5 && memcmp(command, "tail", 5) == 0 &&
-                memmem(command, length, s->path, strlen(s->path)) != NULL;
-    }
-    if (processes)
-        closedir(processes);
-    return !found;
+    return !keeper_anybody_runs("tail", s->path);
 }
 
 static void close_log(struct scene *s)

@@ -11,22 +11,6 @@
 
 enum { DEADLINE_S = 60 }; /* within which any fault must be noticed */
 
-static void loop_was_free(const struct ssh_caller *c)
-{
-    if (c->longest_turn_s >= 0.3)
-        print_error("the loop was blocked for %.0f ms\n", c->longest_turn_s * 1000);
-    assert_true(c->longest_turn_s < 0.3);
-}
-
-/* A server behind a proxy: the Host entry "far". */
-static struct ssh_host *serve_behind(struct ssh_caller *c, struct sshd **s, struct proxy **p)
-{
-    *s = sshd_start(c->site, "server", (struct sshd_options){0});
-    *p = proxy_start(sshd_port(*s));
-    ssh_site_host(c->site, "far", (struct ssh_entry){.server = *s, .port = proxy_port(*p)});
-    return ssh_caller_host(c, "far");
-}
-
 /* ---- what was up breaks ---- */
 
 static void killed_in_the_middle_of_a_command(void **state)
@@ -51,7 +35,7 @@ static void killed_in_the_middle_of_a_command(void **state)
     /* wanted: it comes back by itself */
     assert_true(ssh_caller_await(c, host, CONNECTION_UP, 30));
     ssh_expect(c, host, "echo again", 0, "again\n");
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
 }
 
 static void restarted_server_is_found_again(void **state)
@@ -88,7 +72,7 @@ static void hung_server_is_noticed(void **state)
     assert_int_equal(heard->end.ending, SSH_LOST);
     assert_int_equal(heard->end.error.kind, ERROR_TIMEOUT);
     ssh_heard_free(heard);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     sshd_resume(s);
     assert_true(ssh_caller_await(c, host, CONNECTION_UP, DEADLINE_S));
 }
@@ -98,7 +82,7 @@ static void line_is_cut(void **state)
     struct ssh_caller *c = *state;
     struct sshd *s;
     struct proxy *p;
-    struct ssh_host *host = serve_behind(c, &s, &p);
+    struct ssh_host *host = ssh_serve_behind(c, &s, &p);
     ssh_expect_up(c, host);
     struct ssh_heard *heard = ssh_hear(host, "echo begun; cat");
     assert_true(ssh_caller_until(c, 30, ssh_heard_output, heard));
@@ -116,7 +100,7 @@ static void garbage_in_the_middle(void **state)
     struct ssh_caller *c = *state;
     struct sshd *s;
     struct proxy *p;
-    struct ssh_host *host = serve_behind(c, &s, &p);
+    struct ssh_host *host = ssh_serve_behind(c, &s, &p);
     ssh_expect_up(c, host);
     proxy_garbage(p, true);
     struct ssh_heard *heard = ssh_hear(host, "echo anything");

@@ -11,22 +11,6 @@
 
 enum { DEADLINE_S = 60 }; /* within which any fault must be noticed */
 
-static void loop_was_free(const struct ssh_caller *c)
-{
-    if (c->longest_turn_s >= 0.3)
-        print_error("the loop was blocked for %.0f ms\n", c->longest_turn_s * 1000);
-    assert_true(c->longest_turn_s < 0.3);
-}
-
-/* A server behind a proxy: the Host entry "far". */
-static struct ssh_host *serve_behind(struct ssh_caller *c, struct sshd **s, struct proxy **p)
-{
-    *s = sshd_start(c->site, "server", (struct sshd_options){0});
-    *p = proxy_start(sshd_port(*s));
-    ssh_site_host(c->site, "far", (struct ssh_entry){.server = *s, .port = proxy_port(*p)});
-    return ssh_caller_host(c, "far");
-}
-
 /* ---- what never comes up ---- */
 
 static void silent_port(void **state)
@@ -38,7 +22,7 @@ static void silent_port(void **state)
     struct ssh_host *host = ssh_caller_host(c, "mute");
     ssh_expect_down(c, host, DEADLINE_S, "mute");
     assert_int_equal(ssh_host_error(host)->kind, ERROR_TIMEOUT);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     ssh_caller_hang_up(c);
     ssh_echo_free(mute);
 }
@@ -51,7 +35,7 @@ static void paused_server(void **state)
     sshd_pause(s);
     ssh_expect_down(c, host, DEADLINE_S, "server");
     assert_int_equal(ssh_host_error(host)->kind, ERROR_TIMEOUT);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     sshd_resume(s);
     assert_true(ssh_caller_await(c, host, CONNECTION_UP, DEADLINE_S));
 }
@@ -61,7 +45,7 @@ static void hung_in_the_middle_of_the_handshake(void **state)
     struct ssh_caller *c = *state;
     struct sshd *s;
     struct proxy *p;
-    struct ssh_host *host = serve_behind(c, &s, &p);
+    struct ssh_host *host = ssh_serve_behind(c, &s, &p);
     proxy_bandwidth(p, 2000); /* slow enough to be stopped half-way */
     ssh_host_want(host, true);
     struct pollfd none = {.fd = -1};
@@ -73,7 +57,7 @@ static void hung_in_the_middle_of_the_handshake(void **state)
     proxy_hang(p, true);
     proxy_bandwidth(p, 0);
     ssh_expect_down(c, host, DEADLINE_S, "far");
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     proxy_hang(p, false);
     assert_true(ssh_caller_await(c, host, CONNECTION_UP, DEADLINE_S));
     ssh_caller_hang_up(c);
@@ -96,7 +80,7 @@ static void name_is_not_found(void **state)
     struct ssh_host *host = ssh_caller_host(c, "nowhere");
     ssh_expect_down(c, host, DEADLINE_S, "no-such-host.invalid");
     assert_int_equal(ssh_host_error(host)->kind, ERROR_NAME);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
 }
 
 static void configuration_is_wrong(void **state)
@@ -113,10 +97,10 @@ static void garbage_instead_of_a_banner(void **state)
     struct ssh_caller *c = *state;
     struct sshd *s;
     struct proxy *p;
-    struct ssh_host *host = serve_behind(c, &s, &p);
+    struct ssh_host *host = ssh_serve_behind(c, &s, &p);
     proxy_garbage(p, true);
     ssh_expect_down(c, host, DEADLINE_S, "far");
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     proxy_garbage(p, false);
     ssh_host_retry(host);
     assert_true(ssh_caller_await(c, host, CONNECTION_UP, DEADLINE_S));
@@ -132,7 +116,7 @@ static void no_ssh_server(void **state)
     struct ssh_echo *echo = ssh_echo_tcp(c, &port);
     ssh_site_host(c->site, "echo", (struct ssh_entry){.port = port});
     ssh_expect_down(c, ssh_caller_host(c, "echo"), DEADLINE_S, "echo");
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     ssh_caller_hang_up(c);
     ssh_echo_free(echo);
 }
@@ -144,7 +128,7 @@ static void two_hundred_milliseconds_away(void **state)
     struct ssh_caller *c = *state;
     struct sshd *s;
     struct proxy *p;
-    struct ssh_host *host = serve_behind(c, &s, &p);
+    struct ssh_host *host = ssh_serve_behind(c, &s, &p);
     proxy_latency(p, 100);
     ssh_expect_up(c, host);
     ssh_expect(c, host, "echo far", 0, "far\n");
@@ -152,7 +136,7 @@ static void two_hundred_milliseconds_away(void **state)
     double before = clock_monotonic();
     ssh_expect(c, host, "echo far", 0, "far\n");
     assert_true(clock_monotonic() - before < 2);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     ssh_caller_hang_up(c);
     proxy_free(p);
 }
@@ -162,7 +146,7 @@ static void twenty_kilobytes_a_second(void **state)
     struct ssh_caller *c = *state;
     struct sshd *s;
     struct proxy *p;
-    struct ssh_host *host = serve_behind(c, &s, &p);
+    struct ssh_host *host = ssh_serve_behind(c, &s, &p);
     proxy_bandwidth(p, 20000);
     ssh_expect_up(c, host);
     struct ssh_heard *heard = ssh_hear(host, "seq 1 20000"); /* 109 kB: 5 s and no silence */
@@ -178,7 +162,7 @@ static void twenty_kilobytes_a_second(void **state)
     ssh_finish(c, heard, DEADLINE_S);
     assert_string_equal(heard->kept[0], "60000\n");
     ssh_heard_free(heard);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     ssh_caller_hang_up(c);
     proxy_free(p);
 }
@@ -200,7 +184,7 @@ static void others_go_on(void **state)
     double before = clock_monotonic();
     ssh_expect_up(c, ssh_caller_host(c, "server"));
     assert_true(clock_monotonic() - before < 5);
-    loop_was_free(c);
+    ssh_expect_free_loop(c);
     ssh_caller_hang_up(c);
     for (int i = 0; i < 12; i++)
         ssh_echo_free(mute[i]);
