@@ -11,10 +11,11 @@
 #include "backends/ssh/pool.h"
 
 enum {
-    ROUND_BYTES = 256 * 1024, /* read of one session in one turn */
-    OUT_HIGH = 128 * 1024,    /* so much waits for the socket: channels are not asked for more */
-    IN_HIGH = 256 * 1024,     /* so much waits of a bastion's channel: it is paused */
-    WINDOW = 512 * 1024,      /* of a channel */
+    ROUND_BYTES = 256 * 1024,   /* read of one session in one turn */
+    OUT_MOST = 4 * 1024 * 1024, /* with so much waiting the other side is given up */
+    OUT_HIGH = 128 * 1024,      /* so much waits for the socket: channels are not asked for more */
+    IN_HIGH = 256 * 1024,       /* so much waits of a bastion's channel: it is paused */
+    WINDOW = 512 * 1024,        /* of a channel */
     PACKET = 32768,
 };
 

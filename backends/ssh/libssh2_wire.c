@@ -138,6 +138,11 @@ static ssize_t transmit(libssh2_socket_t fd, const void *bytes, size_t length, i
     (void)fd, (void)flags;
     if (w->broken || w->ended)
         return (ssize_t)length;
+    /* Channels are not asked for so much: these are answers to a server that asks, and reads none of them. */
+    if (wire_unsent(session) > OUT_MOST) {
+        set_broken(session, ENOBUFS);
+        return (ssize_t)length;
+    }
     if (w->channel) {
         ssh_channel_write(w->channel, bytes, length);
     } else if (w->fd >= 0) {

@@ -38,9 +38,10 @@ enum { /* RFC 4250, 4.1.2 */
 enum {
     WINDOW = 1024 * 1024,
     PACKET = 32768,
-    ROOM = PACKET + 8192,     /* for one packet, and what surrounds it */
-    ROUND_BYTES = 256 * 1024, /* read in one turn */
-    OUT_HIGH = 128 * 1024,    /* so much waits for the socket: channels are not asked for more */
+    ROOM = PACKET + 8192,       /* for one packet, and what surrounds it */
+    ROUND_BYTES = 256 * 1024,   /* read in one turn */
+    OUT_MOST = 4 * 1024 * 1024, /* with so much waiting the other side is given up */
+    OUT_HIGH = 128 * 1024,      /* so much waits for the socket: channels are not asked for more */
     TARGET_MOST =
         128 * 1024, /* the master breaks at longer packets, and so does execve at a longer command */
 };
@@ -366,7 +367,9 @@ static void take_request(struct system_channel *own, struct packet_reader *packe
         own->has_status = !packet->bad;
         safe_text(own->end.signal, sizeof own->end.signal, text, signal_length);
     }
-    if (answer) /* keepalive@openssh.com: any answer will do */
+    if (answer && own->session->out.length > OUT_MOST)
+        packet->bad = true; /* it asks and asks, and reads no answer */
+    else if (answer)        /* keepalive@openssh.com: any answer will do */
         send_short(own, CHANNEL_FAILURE);
 }
 
