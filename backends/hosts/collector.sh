@@ -65,6 +65,8 @@ disks() {
         echo '? ?'
     elif [ $rc = 0 ]; then
         t 4 df -PkTl | head -c 65536
+        # In a chroot the root is no mount of its own, and df leaves it out.
+        grep -q ' / ' /proc/mounts || t 4 df -PkT / | sed '1d; s| [^ ]*$| /|'
         h inodes
         t 4 df -Pil | head -c 65536
         set -- -t nfs -t nfs4 -t cifs -t smb3 -t fuse.sshfs -t fuse.glusterfs -t ceph
