@@ -65,7 +65,11 @@ static void respond(const char *name, int name_length, const char *instruction, 
     k->count = count;
     k->at = 0;
     for (int i = 0; i < count; i++) {
-        k->prompts[i] = strndup((const char *)prompts[i].text, prompts[i].length);
+        /* libssh2 ends its texts with nothing. */
+        k->prompts[i] = calloc(1, (size_t)prompts[i].length + 1);
+        if (!k->prompts[i])
+            abort();
+        memcpy(k->prompts[i], prompts[i].text, prompts[i].length);
         k->echo[i] = prompts[i].echo;
     }
     k->state = KEYBOARD_PROMPTS;

@@ -157,8 +157,13 @@ static void disconnected(LIBSSH2_SESSION *ssh, int reason, const char *message, 
 {
     struct lib_session *session = *abstract;
     (void)ssh, (void)reason, (void)language, (void)language_length;
-    if (!session->farewell && message_length > 0)
-        session->farewell = strndup(message, (size_t)message_length);
+    if (session->farewell || message_length <= 0)
+        return;
+    /* It ends with nothing. */
+    session->farewell = calloc(1, (size_t)message_length + 1);
+    if (!session->farewell)
+        abort();
+    memcpy(session->farewell, message, (size_t)message_length);
 }
 
 void wire_set_callbacks(struct lib_session *session)
