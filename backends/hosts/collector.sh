@@ -77,7 +77,6 @@ disks() {
         t 2 df -PkT "$@" >/dev/null || { h hung; echo "$remote" | head -n 20; }
     else
         t 4 df -Pk | head -c 65536
-        grep -q ' / ' /proc/mounts || t 4 df -Pk / | sed '1d; s| [^ ]*$| /|'
         h inodes
         t 4 df -Pi | head -c 65536
     fi
