@@ -337,12 +337,18 @@ static void check_defence(struct checks *checks)
 {
     const struct host_snapshot *now = checks->snapshot;
     struct check *check = add_check(checks, "firewall");
-    check->unknown = !now->firewall;
+    /* Without a tool nobody knows whether something in front of the host protects it. */
+    bool none = now->firewall && strcmp(now->firewall, "none") == 0;
+    check->unknown = !now->firewall || none;
+    if (none)
+        check->detail = talloc_strdup(check, "no ufw, nft or iptables was found here");
     check->use = now->firewall ? talloc_strdup(check, now->firewall) : NULL;
-    check->use_severity =
-        now->firewall && strncmp(now->firewall, "inactive", 8) == 0 ? SEVERITY_WARNING : SEVERITY_NONE;
+    bool off = now->firewall &&
+               (strcmp(now->firewall, "ufw inactive") == 0 || strcmp(now->firewall, "ufw not enabled") == 0);
+    check->use_severity = off ? SEVERITY_WARNING : SEVERITY_NONE;
     if (now->fail2ban)
-        check->detail = talloc_asprintf(check, "fail2ban: %s", now->fail2ban);
+        check->detail = talloc_asprintf(check, "%s%sfail2ban: %s", check->detail ? check->detail : "",
+                                        check->detail ? " · " : "", now->fail2ban);
 }
 
 /* What may not be looked at is unknown, and here is how to permit it. */

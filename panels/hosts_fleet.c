@@ -78,7 +78,9 @@ static char *silence_text(const void *context, struct host *host, const struct f
     else if (feed->answered_at > 0)
         text = talloc_strdup(context, "no answer");
     else
-        return talloc_strdup(context, "no answer yet");
+        return talloc_strdup(context, ssh_host_state(host_ssh(host)) == CONNECTION_CONNECTING
+                                          ? "connecting, no answer yet: the host or the line may hang"
+                                          : "no answer yet");
     if (feed->answered_at > 0)
         text = talloc_asprintf_append(
             text, " for %s (last %s)",
