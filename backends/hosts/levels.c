@@ -55,9 +55,3 @@ enum severity host_severity(enum host_measure measure, double value)
         return SEVERITY_WARNING;
     return SEVERITY_NONE;
 }
-
-void host_levels(enum host_measure measure, double *warning, double *critical)
-{
-    *warning = levels[measure].warning;
-    *critical = levels[measure].critical;
-}

@@ -37,7 +37,5 @@ enum host_measure {
 
 /* NONE when it is in bounds or unknown (NAN, INFINITY where low is bad). */
 enum severity host_severity(enum host_measure measure, double value);
-/* From where on it is a warning, and critical; for help texts. */
-void host_levels(enum host_measure measure, double *warning, double *critical);
 
 #endif
