@@ -32,8 +32,35 @@ struct environment_server {
 
 struct environment_redis {
     const char *name;
-    const char *url; /* redis://, rediss:// or unix:// */
-    const char *via; /* SSH host to go through, or NULL */
+    const char
+        *url; /* of the login that watches: redis://, rediss:// or unix://; hosts with commas between */
+    const char *act;    /* of the login that changes queues; NULL when there is none */
+    const char *via;    /* SSH host to go through, or NULL */
+    const char *master; /* the hosts of the URLs are Sentinels; this is their name for the master. Or NULL */
+};
+
+/*
+ * A job system that is not found by itself, or settings of one that is (the system whose place it names).
+ * What the file leaves out is NULL, and as the system itself has it.
+ */
+struct environment_jobs {
+    const char *name;     /* unique; shown in `system` */
+    const char *system;   /* "celery", "rq", "sidekiq", "bullmq", "streams", "pgboss", "rabbitmq" ... */
+    const char *redis;    /* an entry of `redis`; exactly one of redis, postgres, host */
+    const char *postgres; /* a server */
+    const char *host;
+    int database;              /* number of the Redis database; -1: of the URL */
+    const char *schema;        /* of the tables in Postgres */
+    const char *prefix;        /* of all keys (global_keyprefix, BullMQ's prefix) */
+    const char *control;       /* Celery's control exchange; "celery" */
+    const char *results;       /* the entry of `redis` where results are */
+    int results_database;      /* -1: of its URL */
+    const char *const *queues; /* further queues that nothing names */
+    size_t queue_count;
+    double visibility_timeout; /* seconds; 0: 1 h */
+    const char *tenant_header, *tenant_keyword;
+    int tenant_argument;      /* position of an argument, from 0; -1: none */
+    const char *tenant_queue; /* "tenant.*": the part that * stands for is the tenant */
 };
 
 /*
@@ -128,6 +155,8 @@ struct environment {
     size_t server_count;
     const struct environment_redis *redis;
     size_t redis_count;
+    const struct environment_jobs *jobs;
+    size_t jobs_count;
     const struct environment_host *hosts;
     size_t host_count;
     const char *const *wildcards; /* of `hosts:` in the file that matched no Host entry */
