@@ -22,11 +22,15 @@ struct queues_options {
 /* Everything in the options is borrowed and outlives it. Nothing is looked for before somebody wants a part.
  */
 struct queues *queues_new(struct loop *loop, const struct queues_options *options);
+/* In this order: queues_stop, freeing of the servers and the fleet, queues_free. Both allow NULL. */
+void queues_stop(struct queues *queues);
 void queues_free(struct queues *queues);
 
 size_t queues_count(const struct queues *queues);
 struct queue_system *queues_system(struct queues *queues, size_t index);
-struct queue_system *queues_find(struct queues *queues, const char *name);
+/* By "celery" (when only one has that name), "celery@broker", or its id. NULL with error: none, or several.
+ */
+struct queue_system *queues_find(struct queues *queues, const char *name, struct error *error);
 /* Grows with each snapshot and each system that comes or goes. */
 uint64_t queues_version(const struct queues *queues);
 /* Have all places been looked at once (answered or failed)? */

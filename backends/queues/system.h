@@ -49,6 +49,10 @@ struct queue_adapter {
     void (*ask)(struct queue_system *system, enum queue_part part);
     /* Somebody wants a part, or no longer: for what listens (events). May be NULL. */
     void (*want)(struct queue_system *system, enum queue_part part, bool wanted);
+    /* The servers are about to go: lets go of connections and listeners of its own; nothing is asked any
+     * more. What is in flight still comes back (with ERROR_LOST), then the system is freed, and its
+     * destructors must not touch a server. May be NULL. */
+    void (*close)(struct queue_system *system);
     /* As in read.h and act.h. The adapter makes the structs (talloc chunks that begin with the generic ones).
      */
     struct queue_read *(*read)(struct queue_system *system, const struct queue_read_request *request,
@@ -74,13 +78,17 @@ struct queue_prepare {
 /* First member of every system of an adapter. */
 struct queue_system {
     const struct queue_adapter *adapter;
-    const char *name;  /* "celery", "celery on cache", unique in the environment; set by queues.c when NULL */
-    const char *place; /* "broker, database 0", "main, schema pgboss": for people */
+    const char
+        *name; /* of its settings, else the adapter's id; set by queues.c. Two places may have the same */
+    const char *server; /* the Redis, Postgres server or host it is on; set by queues.c */
+    const char *place;  /* "broker, database 0", "main, schema pgboss": for people; unique for an adapter */
     struct queue_place at;
     struct loop *loop;
     const struct environment *environment;
     /* internal (queues.c) */
     struct queues *queues;
+    const char *id; /* "celery@broker, database 0" */
+    bool closed;
     struct feed feeds[QUEUE_PARTS];
     const void *latest[QUEUE_PARTS]; /* snapshots */
 };

@@ -1,0 +1,9 @@
+/* The list of all job systems that are known. Adding one is a line here. */
+#include "backends/queues/system.h"
+
+extern const struct queue_adapter celery_adapter;
+
+const struct queue_adapter *const queue_adapters[] = {
+    &celery_adapter,
+};
+const size_t queue_adapter_count = sizeof queue_adapters / sizeof *queue_adapters;
