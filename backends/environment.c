@@ -218,6 +218,7 @@ static const struct section {
     {"ssh", environment_read_ssh},
     {"hosts", environment_read_hosts},
     {"inventory", environment_read_inventory},
+    {"jobs", environment_read_jobs},
     {"urls", environment_read_urls},
     {"logs", environment_read_logs},
     {"runbooks", environment_read_runbooks},
@@ -250,6 +251,8 @@ static void read_sections(struct environment_reader *reader, const struct yaml_n
             sections[i].read(reader, found[i]);
     }
     environment_collect_hosts(reader);
+    if (reader->jobs)
+        environment_check_jobs(reader, reader->jobs);
     if (reader->document->complete && !reader->elsewhere->count && !environment->server_count &&
         !environment->redis_count && !environment->host_count && !reader->document->problem_count)
         environment_complain(

@@ -11,6 +11,7 @@ struct environment_reader {
     struct environment *environment;
     /* Where hosts are named: put together when all sections are known (environment_collect_hosts). */
     const struct yaml_node *hosts, *inventory;
+    const struct yaml_node *jobs;
     struct error_list *elsewhere; /* what is wrong in other files that this one names */
 };
 
@@ -86,6 +87,10 @@ void environment_collect_hosts(struct environment_reader *reader);
 void environment_read_urls(struct environment_reader *reader, const struct yaml_node *node);
 void environment_read_logs(struct environment_reader *reader, const struct yaml_node *node);
 void environment_read_runbooks(struct environment_reader *reader, const struct yaml_node *node);
+
+/* environment_jobs.c: job systems. Checked when all sections are known: they name entries of others. */
+void environment_read_jobs(struct environment_reader *reader, const struct yaml_node *node);
+void environment_check_jobs(struct environment_reader *reader, const struct yaml_node *node);
 
 /* The absolute path that a file's text means: "~/x", "/x", or "x" beside the environment's file. */
 char *environment_path(const void *context, const struct environment *environment, const char *text);

@@ -102,6 +102,18 @@ static void print_services(const struct environment *environment)
         for (size_t j = 0; j < url->domain_count; j++)
             print_value("    ", "domain", url->domains[j]);
     }
+    for (size_t i = 0; i < environment->jobs_count; i++) {
+        const struct environment_jobs *jobs = &environment->jobs[i];
+        printf("  jobs %s: %s on %s\n", jobs->name, jobs->system,
+               jobs->redis      ? jobs->redis
+               : jobs->postgres ? jobs->postgres
+                                : jobs->host);
+        print_value("    ", "prefix", jobs->prefix);
+        print_value("    ", "schema", jobs->schema);
+        print_value("    ", "results", jobs->results);
+        for (size_t j = 0; j < jobs->queue_count; j++)
+            print_value("    ", "queue", jobs->queues[j]);
+    }
     for (size_t i = 0; i < environment->log_count; i++) {
         const struct environment_log *log = &environment->logs[i];
         printf("  log %s\n", log->name);

@@ -426,11 +426,11 @@ static void test_aliases_and_tags(void **state)
     /* A billion laughs: it must be refused, and at once. */
     assert_refused(f, "a: &a [x, x]\nb: [*a, *a]\n",
                    "x.yaml:1:1: a: unknown key. Known here: environment, postgres, redis, ssh, hosts, "
-                   "inventory, urls, logs, "
+                   "inventory, jobs, urls, logs, "
                    "runbooks, tenancy, policy and access\n"
                    "x.yaml:1:5: anchor: anchors, aliases and tags are not read here. Write the value out\n"
                    "x.yaml:2:1: b: unknown key. Known here: environment, postgres, redis, ssh, hosts, "
-                   "inventory, urls, logs, "
+                   "inventory, jobs, urls, logs, "
                    "runbooks, tenancy, policy and access\n"
                    "x.yaml:2:5: alias: anchors, aliases and tags are not read here. Write the value out\n"
                    "x.yaml:2:9: alias: anchors, aliases and tags are not read here. Write the value out\n");
