@@ -20,10 +20,11 @@ struct celery_names {
     const char *results;         /* "celery-task-meta-": the prefix of result keys */
 };
 
-struct celery_watch; /* celery_events.c: heartbeats and task events that were heard */
-struct celery_asked; /* celery_control.c: what the workers answered last */
-struct celery_rates; /* celery_queues.c: what was seen of each queue before */
-struct celery_ids;   /* celery_ids.c: id -> tenant, task, learned from messages that were read */
+struct celery_watch;    /* celery_events.c: heartbeats and task events that were heard */
+struct celery_asked;    /* celery_control.c: what the workers answered last */
+struct celery_rates;    /* celery_queues.c: what was seen of each queue before */
+struct celery_ids;      /* celery_ids.c: id -> tenant, task, learned from messages that were read */
+struct celery_failures; /* celery_failures.c: the results and dead letters that were read */
 
 struct celery_system {
     struct queue_system base;
@@ -40,6 +41,8 @@ struct celery_system {
     struct celery_asked *asked;
     struct celery_rates *rates;
     struct celery_ids *ids;
+    struct celery_failures *failures;
+    bool wanted[QUEUE_PARTS];
 };
 
 /* The Redis key of a queue's priority step (0 to CELERY_STEPS - 1), prefix included. Fresh talloc text;
@@ -52,12 +55,48 @@ char *celery_key(const void *context, const struct celery_system *system, const 
 char *celery_channel(const void *context, const struct celery_system *system, const char *name);
 
 /* celery_ids.c: at most 50,000 ids are remembered, the oldest forgotten first. */
+struct celery_ids *celery_ids_new(const void *context);
 void celery_ids_learn(struct celery_system *system, const struct job *job);
 const char *celery_ids_tenant(const struct celery_system *system, const char *id, bool *known);
 const char *celery_ids_task(const struct celery_system *system, const char *id);
 
+/* celery_search.c */
+void celery_search(struct queue_search *search, const struct queue_place *place);
+/* A system with everything that its place and settings say; `prefix` NULL: of the settings, else none. */
+struct celery_system *celery_new(struct queue_search *search, const struct queue_place *place, int database,
+                                 const char *prefix);
+/* Adds names of queues that were not known; false: there was no new one. */
+bool celery_add_queues(struct celery_system *system, const char *const *names, size_t count);
+
+/* celery_bindings.c: which queues the bindings name, and under which prefix. */
+struct celery_binding {
+    const char *prefix;
+    const char
+        *queue; /* NULL: a binding of something else (remote control, events), which shows who is here */
+};
+struct celery_bindings_request {
+    struct loop *loop;
+    struct redis_server *redis;
+    int database;
+    const char *prefix; /* NULL: any */
+    int64_t keys_most;  /* how many keys of each node are looked at; 0: all */
+    bool paced;         /* waits between windows */
+};
+struct celery_bindings;
+/* Calls `done` once, in a later turn; error NULL: it was read. What is handed over is borrowed. */
+struct celery_bindings *celery_bindings_read(const struct celery_bindings_request *request,
+                                             void (*done)(void *data, const struct celery_binding *bindings,
+                                                          size_t count, bool complete,
+                                                          const struct error *error),
+                                             void *data);
+
+/* `done` is not called any more. */
+void celery_bindings_forsake(struct celery_bindings *bindings);
+
 /* celery_queues.c */
 void celery_ask_queues(struct celery_system *system);
+/* Lets go of timers; nothing is asked any more. */
+void celery_queues_close(struct celery_system *system);
 /* celery_read.c */
 struct queue_read *celery_read(struct queue_system *system, const struct queue_read_request *request,
                                struct queue_read_handler handler);
@@ -82,6 +121,7 @@ double celery_watch_retry_share(const struct celery_system *system);
 void celery_ask_workers(struct celery_system *system);
 /* celery_failures.c: results, dead-letter queues, duplicates, results without expiry. */
 void celery_ask_failures(struct celery_system *system);
+void celery_failures_close(struct celery_system *system);
 /* celery_beat.c: RedBeat, and signs of beat in the messages; the tables of django-celery-beat are
  * django_beat.h's. */
 void celery_ask_schedule(struct celery_system *system);

@@ -127,6 +127,15 @@ struct loop *queue_search_loop(const struct queue_search *search)
     return search->loop;
 }
 
+struct redis_server *queue_search_redis(const struct queue_search *search, const char *name)
+{
+    const struct queues_options *options = search->queues ? &search->queues->options : NULL;
+    for (size_t i = 0; options && i < options->redis_count; i++)
+        if (strcmp(redis_server_name(options->redis[i]), name) == 0)
+            return options->redis[i];
+    return NULL;
+}
+
 static const char *place_server(const struct queue_place *place)
 {
     return place->redis      ? redis_server_name(place->redis)

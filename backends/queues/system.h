@@ -107,6 +107,8 @@ void queue_search_found(struct queue_search *search, struct queue_system *system
 /* Error NULL: it looked everywhere. */
 void queue_search_done(struct queue_search *search, const struct error *error);
 struct loop *queue_search_loop(const struct queue_search *search);
+/* The environment's Redis server of that name; NULL: there is none. */
+struct redis_server *queue_search_redis(const struct queue_search *search, const char *name);
 
 /* All adapters. */
 extern const struct queue_adapter *const queue_adapters[];
