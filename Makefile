@@ -9,7 +9,8 @@ OUT := build/$(BUILD)
 
 LIBRARIES := ncursesw:libncurses-dev panelw:libncurses-dev libpq:libpq-dev hiredis:libhiredis-dev \
 	libssh2:libssh2-1-dev readline:libreadline-dev json-c:libjson-c-dev libfyaml:libfyaml-dev \
-	sqlite3:libsqlite3-dev libcurl:libcurl4-openssl-dev talloc:libtalloc-dev libcrypto:libssl-dev
+	sqlite3:libsqlite3-dev libcurl:libcurl4-openssl-dev talloc:libtalloc-dev libcrypto:libssl-dev \
+	zlib:zlib1g-dev
 # Libraries of Debian without a pkg-config file: header:package
 HEADERS := ev.h:libev-dev pg_query.h:libpg-query-dev uthash.h:uthash-dev
 
