@@ -19,6 +19,11 @@ VERSION := 0.1.0
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wpointer-arith -Wvla
 CPPFLAGS += -I. -D_GNU_SOURCE -DSIGNALBOX_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PC) 2>/dev/null)
 LDLIBS := $(shell pkg-config --libs $(PC) 2>/dev/null) -lpg_query -lev -lpthread -lm
+# TLS to Redis: hiredis 1.0 and newer, which not every distribution has.
+ifneq ($(shell pkg-config --exists hiredis_ssl libssl 2>/dev/null && echo yes),)
+CPPFLAGS += -DHAVE_HIREDIS_SSL $(shell pkg-config --cflags hiredis_ssl libssl)
+LDLIBS += $(shell pkg-config --libs hiredis_ssl libssl)
+endif
 CFLAGS ?= -O2 -g
 ifeq ($(BUILD),asan)
 CFLAGS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined

@@ -11,11 +11,12 @@
 
 #include "core/error.h"
 
-enum { REDIS_URL_HOSTS = 16 };
+enum { REDIS_URL_HOSTS = 16, REDIS_PORT = 6379, REDIS_SENTINEL_PORT = 26379 };
 
 struct redis_place {
     const char *host; /* a name, an address (IPv6 without brackets); NULL: path */
-    int port;         /* 6379 when the URL names none (26379 for Sentinels) */
+    int port;         /* 6379 when the URL names none (Sentinels: see port_named) */
+    bool port_named;
     const char *path; /* of a Unix socket */
 };
 
@@ -31,6 +32,12 @@ struct redis_url {
 
 /* False with error (ERROR_USAGE) for anything that is not such a URL. */
 bool redis_url_parse(const void *context, const char *text, struct redis_url *url, struct error *error);
+
+/* A deep copy, everything under it: a fresh talloc object. */
+struct redis_url *redis_url_copy(const void *context, const struct redis_url *url);
+
+/* "redis1:6379", "[::1]:6379", "/run/redis.sock". Fresh talloc string. */
+char *redis_place_text(const void *context, const struct redis_place *place);
 
 /* "redis1:6379/0", without user and password. Fresh talloc string. */
 char *redis_url_place(const void *context, const struct redis_url *url);

@@ -16,4 +16,12 @@ bool redis_watch_allows(const struct redis_command *command, struct error *error
  * ..."). */
 const char *redis_watch_acl(void);
 
+/* Where the first key of a command stands among its words (commands of changes too), or -1: it has none. */
+int redis_command_key(const struct redis_command *command);
+
+/* A word with its length. */
+const char *redis_command_word(const struct redis_command *command, int index, size_t *length);
+/* The command's name for errors: "LLEN", "CLIENT LIST"; safe. Returns buffer. */
+char *redis_command_name(char *buffer, size_t size, const struct redis_command *command);
+
 #endif
