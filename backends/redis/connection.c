@@ -4,9 +4,7 @@
  */
 #include "backends/redis/connection.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <hiredis/hiredis.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +12,7 @@
 #include <talloc.h>
 #include <unistd.h>
 
-#include "backends/redis/dial.h"
-#include "backends/redis/tls.h"
+#include "backends/redis/connection_internal.h"
 #include "backends/redis/watch_commands.h"
 #include "core/clock.h"
 
@@ -24,61 +21,7 @@
 /* A subscription is silent by nature: whether somebody is still there must be asked. */
 #define HEART_S 10.0
 
-enum { READS_A_TURN = 64, NAME_SIZE = 24 };
-
-/* One command of a request. */
-struct sent_command {
-    char name[NAME_SIZE];
-    struct error *refused; /* not on the list: never sent */
-};
-
-struct request {
-    struct request *next;
-    struct sent_command *commands;
-    int count, at;
-    char *wire; /* until it is written */
-    size_t length;
-    bool sent, rejected;
-    double deadline_s, deadline_at;
-    struct redis_handler handler;
-};
-
-struct redis_connection {
-    struct loop *loop;
-    struct redis_connection_options options;
-    struct redis_url *url;
-    char *place, *up_place;
-    enum connection_state state;
-    struct error error;
-    struct error first_error; /* of the first place, when all were tried */
-    /* on the way */
-    struct redis_dial *dial;
-    size_t at_place;
-    struct redis_address addresses[REDIS_DIAL_ADDRESSES];
-    size_t address_count, at_address;
-    char *password;
-    bool connecting; /* the socket is not there yet */
-    double connect_until;
-    int setup_left; /* replies of AUTH, SELECT, CLIENT SETNAME that are still to come */
-    bool setup_auth, setup_select;
-    /* up */
-    redisContext *context;
-    struct request *first, **last;
-    char *patterns; /* the PSUBSCRIBE, as it is sent */
-    size_t patterns_length;
-    double heard_at;
-    ev_io io;
-    ev_timer tick;  /* deadlines, rejections */
-    ev_timer retry; /* back-off */
-    double back_off;
-    bool broken; /* found while sending: ends in a later turn */
-    int depth;   /* callbacks of ours that are running */
-    bool doomed;
-};
-
-static void lose(struct redis_connection *c, const struct error *error);
-static void try_place(struct redis_connection *c);
-static void next_address(struct redis_connection *c, const struct error *error);
+enum { READS_A_TURN = 64 };
 
 static void *must(void *pointer)
 {
@@ -89,12 +32,12 @@ static void *must(void *pointer)
 
 /* ---- entering and leaving: what a callback frees is freed when the last of ours has ended ---- */
 
-static void enter(struct redis_connection *c)
+void connection_enter(struct redis_connection *c)
 {
     c->depth++;
 }
 
-static void leave(struct redis_connection *c)
+void connection_leave(struct redis_connection *c)
 {
     if (--c->depth == 0 && c->doomed)
         talloc_free(c);
@@ -118,7 +61,7 @@ static void finish_request(struct request *r, const struct error *error)
     talloc_free(r);
 }
 
-static void arm_tick(struct redis_connection *c)
+void connection_arm_tick(struct redis_connection *c)
 {
     double next = INFINITY, now = clock_monotonic();
     for (struct request *r = c->first; r; r = r->next) {
@@ -143,7 +86,7 @@ static void arm_tick(struct redis_connection *c)
 
 /* ---- writing ---- */
 
-static void watch_socket(struct redis_connection *c, int events)
+void connection_watch(struct redis_connection *c, int events)
 {
     struct ev_loop *ev = loop_ev(c->loop);
     if (ev_is_active(&c->io) && c->io.fd == c->context->fd && (c->io.events & (EV_READ | EV_WRITE)) == events)
@@ -159,12 +102,12 @@ static void mark_broken(struct redis_connection *c)
     ev_io_stop(loop_ev(c->loop), &c->io);
 }
 
-static bool flush(struct redis_connection *c)
+bool connection_flush(struct redis_connection *c)
 {
     int done = 0;
     if (redisBufferWrite(c->context, &done) != REDIS_OK)
         return false;
-    watch_socket(c, done ? EV_READ : EV_READ | EV_WRITE);
+    connection_watch(c, done ? EV_READ : EV_READ | EV_WRITE);
     return true;
 }
 
@@ -174,7 +117,7 @@ static void write_bytes(struct redis_connection *c, const char *bytes, size_t le
         abort(); /* out of memory */
 }
 
-static void append_command(struct redis_connection *c, struct redis_command command)
+void connection_append(struct redis_connection *c, struct redis_command command)
 {
     const char **words = (const char **)command.words;
     if (redisAppendCommandArgv(c->context, command.count, words, command.lengths) != REDIS_OK)
@@ -189,7 +132,7 @@ static void transmit(struct redis_connection *c, struct request *r)
     r->deadline_at = r->deadline_s > 0 ? clock_monotonic() + r->deadline_s : 0;
     write_bytes(c, r->wire, r->length);
     TALLOC_FREE(r->wire);
-    if (!c->broken && !flush(c))
+    if (!c->broken && !connection_flush(c))
         mark_broken(c);
 }
 
@@ -240,58 +183,26 @@ static void deliver_refused(struct redis_connection *c)
     }
 }
 
-static void fail_setup(struct redis_connection *c, const redisReply *reply, const char *what)
+void connection_refused(struct redis_connection *c, const redisReply *reply, const char *what)
 {
     struct error error;
     redis_error(&error, c->options.label, what, reply);
     name_user(c, &error);
-    lose(c, &error);
-}
-
-static void set_state(struct redis_connection *c, enum connection_state state);
-static void come_up(struct redis_connection *c);
-
-/* An answer to AUTH, SELECT or CLIENT SETNAME, in this order. */
-static void take_setup(struct redis_connection *c, const redisReply *reply)
-{
-    bool failed = reply->type == REDIS_REPLY_ERROR;
-    const char *text = failed ? reply->str : "";
-    c->setup_left--;
-    if (c->setup_auth) {
-        c->setup_auth = false;
-        /* A password where none is needed is not wrong: the file may hold one for all hosts. */
-        bool open = strstr(text, "without any password configured") || strstr(text, "no password is set");
-        if (failed && !(open && !c->url->user)) {
-            fail_setup(c, reply, "cannot log in");
-            return;
-        }
-    } else if (c->setup_select) {
-        c->setup_select = false;
-        if (failed) {
-            fail_setup(c, reply, "cannot select the database");
-            return;
-        }
-    } else if (failed && (strncmp(text, "NOAUTH", 6) == 0 || strncmp(text, "DENIED", 6) == 0 ||
-                          strstr(text, "max number of clients"))) {
-        fail_setup(c, reply, "cannot log in");
-        return;
-    }
-    if (!c->setup_left)
-        come_up(c);
+    connection_lose(c, &error);
 }
 
 /* What comes without having been asked for: pushes of a subscription, or a farewell. */
 static void take_push(struct redis_connection *c, const redisReply *reply)
 {
     if (reply->type == REDIS_REPLY_ERROR) {
-        fail_setup(c, reply, c->patterns ? "cannot subscribe" : "the server closed the connection");
+        connection_refused(c, reply, c->patterns ? "cannot subscribe" : "the server closed the connection");
         return;
     }
     if (!c->patterns) {
         struct error error;
         error_set(&error, ERROR_SERVER, c->options.label, "the connection is out of step", NULL,
                   "an answer came that nobody asked for");
-        lose(c, &error);
+        connection_lose(c, &error);
         return;
     }
     bool pong = reply->type == REDIS_REPLY_ARRAY && reply->elements && reply->element[0]->str &&
@@ -314,7 +225,7 @@ static void take_replies(struct redis_connection *c)
             return;
         c->heard_at = clock_monotonic();
         if (c->setup_left)
-            take_setup(c, reply);
+            connection_take_setup(c, reply);
         else if (c->first && c->first->sent && !c->patterns)
             take_reply(c, reply);
         else
@@ -339,7 +250,7 @@ static void lose_broken(struct redis_connection *c)
         error_set(&error, ERROR_LOST, c->options.label, "the connection broke",
                   c->options.keep ? "It is made again by itself." : NULL, "%s",
                   *text ? text : "no reason was given");
-    lose(c, &error);
+    connection_lose(c, &error);
 }
 
 /* Everything that is there, but not for ever: others want the loop too. */
@@ -369,200 +280,25 @@ static bool read_bytes(struct redis_connection *c)
     return true;
 }
 
-static void socket_is_there(struct redis_connection *c);
-
 static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
 {
     struct redis_connection *c = watcher->data;
     (void)ev;
-    enter(c);
+    connection_enter(c);
     if (c->connecting) {
-        socket_is_there(c);
+        connection_socket_ready(c);
     } else {
         bool sound = !(events & EV_READ) || read_bytes(c);
         take_replies(c);
-        if (c->context && !c->connecting && (!sound || c->broken || !flush(c)))
+        if (c->context && !c->connecting && (!sound || c->broken || !connection_flush(c)))
             lose_broken(c);
     }
     if (!c->doomed)
-        arm_tick(c);
-    leave(c);
+        connection_arm_tick(c);
+    connection_leave(c);
 }
 
-/* ---- connecting ---- */
-
-static void describe(const struct redis_connection *c, char *what, size_t size)
-{
-    char *place = redis_place_text(NULL, &c->url->places[c->at_place]);
-    snprintf(what, size, "cannot connect to %s", c->options.place ? c->options.place : place);
-    talloc_free(place);
-}
-
-static void drop_socket(struct redis_connection *c)
-{
-    ev_io_stop(loop_ev(c->loop), &c->io);
-    if (c->context)
-        redisFree(c->context);
-    c->context = NULL;
-    c->connecting = c->broken = false;
-    c->setup_left = 0;
-}
-
-static void wipe_password(struct redis_connection *c)
-{
-    if (c->password)
-        explicit_bzero(c->password, strlen(c->password));
-    TALLOC_FREE(c->password);
-}
-
-static void say_hello(struct redis_connection *c)
-{
-    char number[16];
-    snprintf(number, sizeof number, "%d", c->url->database);
-    c->setup_auth = c->password != NULL;
-    c->setup_select = c->url->database != 0;
-    c->setup_left = c->setup_auth + c->setup_select + 1;
-    if (c->password && c->url->user)
-        append_command(c, REDIS_COMMAND("AUTH", c->url->user, c->password));
-    else if (c->password)
-        append_command(c, REDIS_COMMAND("AUTH", c->password));
-    if (c->setup_select)
-        append_command(c, REDIS_COMMAND("SELECT", number));
-    append_command(c, REDIS_COMMAND("CLIENT", "SETNAME", c->options.client_name));
-    wipe_password(c);
-    if (!flush(c))
-        mark_broken(c);
-}
-
-static void connect_failed(struct redis_connection *c, int reason)
-{
-    struct error error;
-    char what[sizeof error.what];
-    describe(c, what, sizeof what);
-    error_set(&error,
-              reason == ECONNREFUSED || reason == ENOENT ? ERROR_REFUSED
-              : reason == ETIMEDOUT                      ? ERROR_TIMEOUT
-                                                         : ERROR_SYSTEM,
-              c->options.label, what,
-              reason == ECONNREFUSED || reason == ENOENT ? "Is Redis running there, on that port or socket?"
-                                                         : NULL,
-              "%s", strerror(reason));
-    next_address(c, &error);
-}
-
-static void socket_is_there(struct redis_connection *c)
-{
-    int reason = 0;
-    socklen_t size = sizeof reason;
-    if (getsockopt(c->context->fd, SOL_SOCKET, SO_ERROR, &reason, &size) != 0 || reason) {
-        connect_failed(c, reason ? reason : errno);
-        return;
-    }
-    struct error error;
-    c->connecting = false;
-    if (c->url->tls && !redis_tls_begin(c->context, c->url->places[c->at_place].host, &error)) {
-        snprintf(error.where, sizeof error.where, "%s", c->options.label);
-        next_address(c, &error);
-        return;
-    }
-    say_hello(c);
-}
-
-static void try_address(struct redis_connection *c)
-{
-    int fd = redis_dial_socket(&c->addresses[c->at_address]);
-    if (fd < 0) {
-        connect_failed(c, errno);
-        return;
-    }
-    c->context = must(redisConnectFd(fd));
-    c->context->flags &= ~REDIS_BLOCK;
-    c->context->reader->maxbuf = 1 << 20; /* what has once grown is not given back at each reply */
-    c->connecting = true;
-    watch_socket(c, EV_WRITE);
-}
-
-static void next_address(struct redis_connection *c, const struct error *error)
-{
-    struct error why = *error;
-    drop_socket(c);
-    if (c->at_place == 0 && !c->first_error.kind)
-        c->first_error = why;
-    if (++c->at_address < c->address_count) {
-        try_address(c);
-        return;
-    }
-    if (!c->options.socket && ++c->at_place < c->url->place_count) {
-        try_place(c);
-        return;
-    }
-    lose(c, c->url->place_count > 1 && c->first_error.kind ? &c->first_error : &why);
-}
-
-static void dialled(void *owner, const struct redis_address *addresses, size_t count, const char *password,
-                    const struct error *error)
-{
-    struct redis_connection *c = owner;
-    enter(c);
-    c->dial = NULL;
-    c->address_count = count;
-    c->at_address = 0;
-    if (count)
-        memcpy(c->addresses, addresses, count * sizeof *addresses);
-    wipe_password(c);
-    if (password)
-        c->password = must(talloc_strdup(c, password));
-    if (error)
-        next_address(c, error);
-    else
-        try_address(c);
-    if (!c->doomed)
-        arm_tick(c);
-    leave(c);
-}
-
-static void try_place(struct redis_connection *c)
-{
-    c->connect_until = clock_monotonic() + c->options.connect_timeout_s;
-    c->dial = redis_dial_start(c->loop, c->options.label, c->url, c->at_place, c->options.socket, dialled, c);
-    arm_tick(c);
-}
-
-static void connect_too_late(struct redis_connection *c)
-{
-    struct error error;
-    char what[sizeof error.what];
-    describe(c, what, sizeof what);
-    error_set(&error, ERROR_TIMEOUT, c->options.label, what,
-              "Is a firewall in between, or does the server hang?", "no answer within %.0f s",
-              c->options.connect_timeout_s);
-    if (c->dial)
-        redis_dial_forsake(c->dial);
-    c->dial = NULL;
-    c->at_address = c->address_count; /* the time is that of the place */
-    next_address(c, &error);
-}
-
-static void open_now(struct redis_connection *c)
-{
-    struct error error;
-    ev_timer_stop(loop_ev(c->loop), &c->retry);
-    c->at_place = 0;
-    error_clear(&c->first_error);
-    if (c->url->tls && !redis_tls_available(&error)) {
-        snprintf(error.where, sizeof error.where, "%s", c->options.label);
-        enter(c);
-        c->state = CONNECTION_CONNECTING;
-        lose(c, &error);
-        leave(c);
-        return;
-    }
-    set_state(c, CONNECTION_CONNECTING);
-    if (c->state == CONNECTION_CONNECTING && !c->dial && !c->context)
-        try_place(c);
-}
-
-static void come_up(struct redis_connection *c)
+void connection_come_up(struct redis_connection *c)
 {
     c->connect_until = 0;
     error_clear(&c->error);
@@ -571,14 +307,14 @@ static void come_up(struct redis_connection *c)
     c->state = CONNECTION_UP;
     if (c->patterns) {
         write_bytes(c, c->patterns, c->patterns_length);
-        if (!flush(c))
+        if (!connection_flush(c))
             mark_broken(c);
     } else {
         for (struct request *r = c->first; r && !c->broken; r = r->next)
             if (!r->sent && !r->rejected)
                 transmit(c, r);
     }
-    set_state(c, CONNECTION_UP);
+    connection_set_state(c, CONNECTION_UP);
 }
 
 /* ---- deadlines and rejections ---- */
@@ -613,11 +349,11 @@ static bool beat(struct redis_connection *c, double now)
         return true;
     if (now - c->heard_at > 2.5 * HEART_S) {
         set_too_late(c, 2.5 * HEART_S, &error);
-        lose(c, &error);
+        connection_lose(c, &error);
         return false;
     }
-    append_command(c, REDIS_COMMAND("PING"));
-    if (!flush(c))
+    connection_append(c, REDIS_COMMAND("PING"));
+    if (!connection_flush(c))
         mark_broken(c);
     return true;
 }
@@ -628,7 +364,7 @@ static void check_deadlines(struct redis_connection *c)
     double now = clock_monotonic();
     if (c->connect_until > 0 && c->connect_until <= now) {
         c->connect_until = 0;
-        connect_too_late(c);
+        connection_begin_too_late(c);
         return;
     }
     if (!beat(c, now))
@@ -637,7 +373,7 @@ static void check_deadlines(struct redis_connection *c)
         if (!r->sent || r->deadline_at <= 0 || r->deadline_at > now)
             continue;
         set_too_late(c, r->deadline_s, &error);
-        lose(c, &error);
+        connection_lose(c, &error);
         return;
     }
 }
@@ -646,7 +382,7 @@ static void on_tick(struct ev_loop *ev, ev_timer *watcher, int events)
 {
     struct redis_connection *c = watcher->data;
     (void)ev, (void)events;
-    enter(c);
+    connection_enter(c);
     if (c->broken && c->context)
         lose_broken(c);
     deliver_refused(c);
@@ -660,13 +396,13 @@ static void on_tick(struct ev_loop *ev, ev_timer *watcher, int events)
     if (!c->broken)
         check_deadlines(c);
     if (!c->doomed)
-        arm_tick(c);
-    leave(c);
+        connection_arm_tick(c);
+    connection_leave(c);
 }
 
 /* ---- up and down ---- */
 
-static void set_state(struct redis_connection *c, enum connection_state state)
+void connection_set_state(struct redis_connection *c, enum connection_state state)
 {
     c->state = state;
     if (c->options.changed && !c->doomed)
@@ -682,8 +418,8 @@ static void drop(struct redis_connection *c)
         redis_dial_forsake(c->dial);
     c->dial = NULL;
     c->connect_until = 0;
-    drop_socket(c);
-    wipe_password(c);
+    connection_drop_socket(c);
+    connection_wipe_password(c);
 }
 
 static void fail_requests(struct redis_connection *c, const struct error *error)
@@ -702,9 +438,9 @@ static void on_retry(struct ev_loop *ev, ev_timer *watcher, int events)
 {
     struct redis_connection *c = watcher->data;
     (void)ev, (void)events;
-    enter(c);
-    open_now(c);
-    leave(c);
+    connection_enter(c);
+    connection_begin(c);
+    connection_leave(c);
 }
 
 /* What was refused for who we are is not tried often: accounts may be locked for it. */
@@ -720,10 +456,10 @@ static void schedule_retry(struct redis_connection *c)
 }
 
 /* The connection is gone, or could not be made. */
-static void lose(struct redis_connection *c, const struct error *error)
+void connection_lose(struct redis_connection *c, const struct error *error)
 {
     struct error why = *error;
-    enter(c);
+    connection_enter(c);
     drop(c);
     c->error = why;
     c->state = CONNECTION_DOWN;
@@ -731,8 +467,8 @@ static void lose(struct redis_connection *c, const struct error *error)
         schedule_retry(c);
     fail_requests(c, &why);
     if (c->state == CONNECTION_DOWN)
-        set_state(c, CONNECTION_DOWN);
-    leave(c);
+        connection_set_state(c, CONNECTION_DOWN);
+    connection_leave(c);
 }
 
 static const char *copy_text(const void *context, const char *text)
@@ -766,38 +502,38 @@ void redis_connection_close(struct redis_connection *c)
 {
     struct error error;
     error_set(&error, ERROR_LOST, c->options.label, "the connection was closed", NULL, "by this console");
-    enter(c);
+    connection_enter(c);
     drop(c);
     error_clear(&c->error);
     c->back_off = 0;
     c->state = CONNECTION_IDLE;
     fail_requests(c, &error);
     if (c->state == CONNECTION_IDLE)
-        set_state(c, CONNECTION_IDLE);
-    leave(c);
+        connection_set_state(c, CONNECTION_IDLE);
+    connection_leave(c);
 }
 
 void redis_connection_free(struct redis_connection *c)
 {
     if (!c || c->doomed)
         return;
-    enter(c);
+    connection_enter(c);
     c->doomed = true;
     do /* a handler may ask anew */
         redis_connection_close(c);
     while (c->first || c->dial);
     if (c->url->password)
         explicit_bzero((char *)c->url->password, strlen(c->url->password));
-    leave(c);
+    connection_leave(c);
 }
 
 void redis_connection_open(struct redis_connection *c)
 {
     if (c->doomed || (c->state != CONNECTION_IDLE && c->state != CONNECTION_DOWN))
         return;
-    enter(c);
-    open_now(c);
-    leave(c);
+    connection_enter(c);
+    connection_begin(c);
+    connection_leave(c);
 }
 
 enum connection_state redis_connection_state(const struct redis_connection *c)
@@ -857,7 +593,7 @@ void redis_connection_send(struct redis_connection *c, const struct redis_comman
     struct request *r = new_request(c, commands, count, deadline_s, handler);
     *c->last = r;
     c->last = &r->next;
-    enter(c);
+    connection_enter(c);
     if (c->state == CONNECTION_UP) {
         transmit(c, r);
         if (!r->length) /* nothing was sent: the answer comes in a later turn */
@@ -865,11 +601,11 @@ void redis_connection_send(struct redis_connection *c, const struct redis_comman
     } else if (c->state == CONNECTION_DOWN) {
         r->rejected = true;
     } else if (c->state == CONNECTION_IDLE && !c->doomed) {
-        open_now(c);
+        connection_begin(c);
     }
     if (!c->doomed)
-        arm_tick(c);
-    leave(c);
+        connection_arm_tick(c);
+    connection_leave(c);
 }
 
 void redis_connection_psubscribe(struct redis_connection *c, const struct redis_command *patterns)
@@ -885,14 +621,14 @@ void redis_connection_psubscribe(struct redis_connection *c, const struct redis_
     c->patterns =
         add_wire(c, NULL, &c->patterns_length, &(struct redis_command){patterns->count + 1, words, lengths});
     talloc_free(words);
-    enter(c);
+    connection_enter(c);
     if (c->state == CONNECTION_UP) {
         write_bytes(c, c->patterns, c->patterns_length);
-        if (!flush(c))
+        if (!connection_flush(c))
             mark_broken(c);
-        arm_tick(c);
+        connection_arm_tick(c);
     } else if (c->state == CONNECTION_IDLE && !c->doomed) {
-        open_now(c);
+        connection_begin(c);
     }
-    leave(c);
+    connection_leave(c);
 }
