@@ -119,6 +119,41 @@ eventually()  # command...: succeeds within 10 s
     done
 }
 
+broker()  # words of redis-cli, as the application
+{
+    redis-cli -u "$(<"$DEMO_DIR/hosts/worker1/srv/app/broker")" "$@" 2>/dev/null
+}
+
+broker_as()  # user, words of redis-cli
+{
+    local host port user password
+    IFS=: read -r host port user password < <(grep ":$1:" "$DEMO_DIR/config/signalbox/redispass")
+    shift
+    redis-cli -u "redis://$user:$password@$host:$port" "$@" 2>/dev/null
+}
+
+beats()  # worker: its heart beats
+{
+    grep -qm 1 "\"$1\"" < <(timeout 6 redis-cli -u "$(<"$DEMO_DIR/hosts/worker1/srv/app/broker")" psubscribe '/0.celeryev/*' 2>/dev/null)
+}
+
+# How many of the processes of a Celery program are in this state (S, T); any: all.
+celery_count()  # word of its command, state
+{
+    local path count=0
+    for path in $(grep -lsxzF -- "$1" /proc/[0-9]*/cmdline); do
+        if grep -qsF "$DEMO_DIR/" "${path%/*}/environ" && [[ $2 == any || $(grep -s ^State: "${path%/*}/status") == *"$2 ("* ]]; then
+            count=$((count + 1))
+        fi
+    done
+    echo "$count"
+}
+
+for_ever()  # results that never expire
+{
+    broker -n 1 --scan --pattern 'celery-task-meta-*' | head -n 4000 | sed 's/^/TTL /' | broker -n 1 | grep -cx -- -1
+}
+
 holds()
 {
     eval "$1"
@@ -207,6 +242,60 @@ check "a service that was killed comes back" holds 'on web2 "$([[ -n $plain || $
     eventually holds "[[ \$(on web2 cat $([[ -z $plain ]] || echo /proc/self/cwd)/run/gunicorn/gunicorn.pid) != $gunicorn ]]"'
 check "jobs are done on worker1" eventually on worker1 \
     grep -q "school.jobs.send_mail.*succeeded in" "$(sed -n 's/.*celery: {path: \([^,]*\),.*/\1/p' "$file")"
+
+# --- jobs ---
+pass=$DEMO_DIR/config/signalbox/redispass
+check "the password file of Redis is private" holds '[[ $(stat -c %a "$pass") == 600 ]]'
+check "the environment file holds none of them" fails grep -qFf <(cut -d : -f 4 "$pass") "$file"
+check "nobody gets into Redis without one" holds '[[ $(redis-cli -p "$(<"$DEMO_DIR/hosts/worker1/redis_port")" llen mail 2>&1) == NOAUTH* ]]'
+check "sb_watch reads queues" holds '[[ $(broker_as sb_watch llen archive) == 4000 ]]'
+for words in "lpush mail x" "keys x" "publish /0.celery.pidbox x" "eval 'return 1' 0" "config set maxmemory 1" "flushall"; do
+    check "sb_watch may not: $words" holds '[[ $(eval "broker_as sb_watch $words") == *NOPERM* ]]'
+done
+check "sb_watch has the rights that the console asks for" holds '[[ "user sb_watch on >PASSWORD $(sed -n "/^user sb_watch /s/.*#[0-9a-f]* //p" \
+    "$DEMO_DIR/hosts/worker1/redis.users")" == "user$(sed -n "/^const char .redis_watch_acl/,/^}/p" backends/redis/watch_commands.c |
+    sed -n "s/^[^\"]*\"\([^\"]*\)\".*/\1/p" | tr -d "\n" | sed "s/^ACL SETUSER//")" ]]'
+check "sb_act moves jobs" holds '[[ $(broker_as sb_act lmove no-such other RIGHT LEFT; broker_as sb_act eval "return 1" 0) == *1 ]]'
+check "sb_act empties no server" holds '[[ $(broker_as sb_act flushall) == *NOPERM* ]]'
+for worker in default@worker1 reports@worker1; do check "$worker lives" eventually beats "$worker"; done
+check "reports run" eventually on worker1 \
+    grep -q "school.jobs.report_card.*succeeded in" "$(sed -n 's/.*reports: {path: \([^,]*\),.*/\1/p' "$file")"
+check "beat has its entries in PostgreSQL, for sb_watch" is sb_watch "SELECT count(*) FROM django_celery_beat_periodictask
+    WHERE task LIKE 'school.jobs.%' AND enabled" 5
+check "sb_act may switch them" is sb_act "SELECT has_table_privilege('django_celery_beat_periodictask', 'UPDATE')" t
+check "beat sends" eventually on worker1 grep -q "Sending due task" "$(sed -n 's/.*beat: {path: \([^,]*\),.*/\1/p' "$file")"
+
+# --- problems of jobs ---
+check "flood: one school fills the queue" holds '(($(broker llen reports) > 10000)) && [[ $(broker lrange reports -300 -1 |
+    grep -c "\"_schema_name\": \"al_noor\"") -ge 299 ]]'
+check "flood: others wait behind it" holds 'broker lrange reports 0 99 | grep -c "\"_schema_name\": \"oak_park_academy\""'
+check "flood: switched off" demo/problem flood off
+check "flood: the others' jobs are still there" holds '(($(broker llen reports) < 500))'
+check "poison: what no worker can read is in the queue" holds 'broker lrange archive 0 -1 | grep -c "^not json at all"'
+check "poison: switched off" demo/problem poison off
+check "poison: gone" holds '[[ $(broker exists archive) == 0 ]]'
+check "results-no-expiry: kept for ever" holds '(($(for_ever) >= 2900))'
+check "results-no-expiry: switched off" demo/problem results-no-expiry off
+check "results-no-expiry: gone" holds '[[ $(for_ever) == 0 ]]'
+check "retry-storm: switched on" demo/problem retry-storm on
+check "retry-storm: mails are tried again" eventually on worker1 \
+    grep -q "Retry in .*mail1:25 refuses" "$(sed -n 's/.*celery: {path: \([^,]*\),.*/\1/p' "$file")"
+check "retry-storm: switched off" demo/problem retry-storm off
+check "stuck-worker: switched on" demo/problem stuck-worker on
+check "stuck-worker: hangs in a job" eventually holds '(($(celery_count reports@worker1 T) >= 1))'
+check "stuck-worker: its heart beats" beats reports@worker1
+check "stuck-worker: switched off" demo/problem stuck-worker off
+check "stuck-worker: goes on" eventually holds '(($(celery_count reports@worker1 T) == 0))'
+check "worker-killed: switched on" demo/problem worker-killed on
+check "worker-killed: gone" eventually holds '(($(celery_count reports@worker1 any) == 0))'
+check "worker-killed: what it held stays" holds 'broker hvals unacked | grep -cE "\"(reports|pdf|nightly)\"\]$"'
+check "worker-killed: switched off" demo/problem worker-killed off
+check "worker-killed: works again" eventually holds '(($(celery_count reports@worker1 any) >= 3))'
+check "beat-stopped: switched on" demo/problem beat-stopped on
+check "beat-stopped: gone" eventually holds '(($(celery_count beat any) == 0))'
+check "beat-stopped: switched off" demo/problem beat-stopped off
+check "beat-stopped: runs again" eventually holds '(($(celery_count beat any) >= 1))'
+
 status=$(sed -n 's/^  nginx_status: //p' "$file")
 check "nginx tells its status" holds '[[ $(on web2 "/usr/bin/python3 -c \"import urllib.request as u
 print(u.urlopen(\\\"$status\\\").read().decode())\"") == *accepts* ]]'
@@ -301,7 +390,7 @@ done
 check "missing-index: ceases" ceases '%WHERE "invoice"."reference" =%'
 check "n-plus-one: ceases" ceases '%"enrolment"."student_id", "enrolment"."id"%'
 check "one-school: ceases" ceases '%AS "unread"%'
-check "the list tells what is off" holds '! demo/problem | grep -q "^[a-z-]* *on "'
+check "the list tells what is off" holds '! demo/problem | grep "^[a-z-]\+ \+on "'
 check "an unknown problem is refused" fails demo/problem gremlins on
 
 # --- down ---

@@ -8,7 +8,7 @@ ALLOWED_HOSTS = ["*"]  # the middleware refuses hosts that belong to no school
 ROOT_URLCONF = "school.urls"
 WSGI_APPLICATION = "school.wsgi.application"
 MIDDLEWARE = ["school.tenants.TenantMiddleware"]
-INSTALLED_APPS = []
+INSTALLED_APPS = ["django_celery_beat"] if os.environ.get("APP_BEAT") == "database" else []
 TIME_ZONE = "UTC"
 USE_TZ = True
 
@@ -32,7 +32,7 @@ else:
             "CONN_MAX_AGE": 600,
             "OPTIONS": {
                 "passfile": os.environ.get("APP_PASSFILE", "/srv/app/pgpass"),
-                "application_name": "gunicorn " + os.uname().nodename,
+                "application_name": os.environ.get("APP_NAME", "gunicorn") + " " + os.uname().nodename,
                 "connect_timeout": 3,
                 # A lock must not hold all workers: the answer is an error then.
                 "options": "-c statement_timeout=5s",
