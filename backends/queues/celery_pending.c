@@ -11,16 +11,6 @@ static void not_there(struct celery_system *system, enum queue_part part)
     queue_system_failed(&system->base, part, &error);
 }
 
-void celery_ask_queues(struct celery_system *system)
-{
-    not_there(system, PART_QUEUES);
-}
-
-void celery_queues_close(struct celery_system *system)
-{
-    (void)system;
-}
-
 void celery_failures_close(struct celery_system *system)
 {
     (void)system;
