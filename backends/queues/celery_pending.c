@@ -11,16 +11,6 @@ static void not_there(struct celery_system *system, enum queue_part part)
     queue_system_failed(&system->base, part, &error);
 }
 
-void celery_failures_close(struct celery_system *system)
-{
-    (void)system;
-}
-
-void celery_ask_failures(struct celery_system *system)
-{
-    not_there(system, PART_FAILURES);
-}
-
 __attribute__((weak)) void celery_ask_workers(struct celery_system *system)
 {
     not_there(system, PART_WORKERS);

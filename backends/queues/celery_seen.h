@@ -34,8 +34,8 @@ struct seen_list {
 struct seen_window {
     double at; /* 0: never read */
     int64_t start, count;
-    int64_t poison[5]; /* by enum job_poison */
-    int64_t retries, redelivered;
+    int64_t poison[5];                   /* by enum job_poison */
+    int64_t retries, redelivered, twice; /* twice: a worker holds the same job */
     struct seen_tenant {
         const char *name; /* NULL: none */
         int64_t count;
@@ -71,7 +71,7 @@ struct seen_queue {
     /* In `unacked`, of the last pass (shares of a sample when that was one) and of the one that goes on. */
     struct seen_unacked {
         int64_t held, scheduled, retrying, redelivered;
-        double oldest_eta;
+        double oldest_eta, latest_eta;
     } unacked, unacked_now;
     char name[];
 };
@@ -109,11 +109,16 @@ int64_t celery_sample_near(const struct seen_queue *queue, enum job_poison poiso
 /* Share of the jobs looked at, in all queues, that are retries; NAN: none was looked at. */
 double celery_sample_retry_share(const struct celery_rates *rates);
 
+/* Jobs that wait though a worker holds them: given out again, by the samples. */
+int64_t celery_sample_twice(const struct celery_rates *rates);
+
 /* celery_unacked.c: reads the hash, or some of it when it is large. */
 void celery_unacked_read(struct celery_rates *rates, void (*done)(void *data, const struct error *error),
                          void *data);
 /* Of its last whole pass: how many ids were there twice, or were given out before; -1: not known. */
 int64_t celery_unacked_twice(const struct celery_rates *rates);
+/* For how long the job that is due last is held, in seconds; 0: none is. */
+double celery_unacked_longest_wait(const struct celery_rates *rates);
 /* Entries of the hash; -1 unknown. *sampled: counts by queue are estimates from a part. */
 int64_t celery_unacked_count(const struct celery_rates *rates, bool *sampled);
 /* Is this id, at this try, held by a worker, as the last pass saw it? */

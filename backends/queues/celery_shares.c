@@ -23,6 +23,7 @@ enum {
     WINDOWS_MOST = 24, /* of one look */
     PROBE = 20,        /* the first window of a queue, when the size of its messages is not known */
     PROBES = 8,
+    SHARE_OF_LEAST = 20, /* a share of fewer jobs alarms nobody */
 };
 
 struct sampling {
@@ -80,6 +81,7 @@ static void count_message(struct celery_system *system, const struct seen_queue 
     window->poison[poison]++;
     window->retries += job.retries > 0;
     window->redelivered += (job.flags & JOB_REDELIVERED) != 0;
+    window->twice += system->rates && celery_unacked_has(system->rates, job.id, job.retries);
     window->count++;
     count_tenant(window, &job);
 }
@@ -423,16 +425,24 @@ void celery_sample_fill(const struct seen_queue *queue, struct queue *row, const
 
 double celery_sample_retry_share(const struct celery_rates *rates)
 {
-    const struct seen_queue *queue, *next;
     double now = clock_wall();
     int64_t retries = 0, jobs = 0;
-    for (queue = rates->queues; queue; queue = next) {
-        next = queue->hh.next;
+    for (const struct seen_queue *queue = rates->queues; queue; queue = queue->hh.next)
         for (int i = 0; queue->sample && i < SEEN_HEADS; i++)
             if (is_fresh(&queue->sample->heads[i], now)) {
                 retries += queue->sample->heads[i].retries;
                 jobs += queue->sample->heads[i].count;
             }
-    }
-    return jobs ? (double)retries / (double)jobs : NAN;
+    return jobs >= SHARE_OF_LEAST ? (double)retries / (double)jobs : NAN;
+}
+
+int64_t celery_sample_twice(const struct celery_rates *rates)
+{
+    double now = clock_wall();
+    int64_t twice = 0;
+    for (const struct seen_queue *queue = rates->queues; queue; queue = queue->hh.next)
+        for (int i = 0; queue->sample && i < SEEN_HEADS; i++)
+            if (is_fresh(&queue->sample->heads[i], now))
+                twice += queue->sample->heads[i].twice;
+    return twice;
 }

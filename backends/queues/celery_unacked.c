@@ -135,6 +135,7 @@ static void count_entry(struct celery_unacked *unacked, const redisReply *tag, c
         counts->held++;
     if (job.eta > 0 && (counts->oldest_eta <= 0 || job.eta < counts->oldest_eta))
         counts->oldest_eta = job.eta;
+    counts->latest_eta = fmax(counts->latest_eta, job.eta);
 }
 
 /* ---- a pass ---- */
@@ -160,6 +161,7 @@ static void end_pass(struct celery_unacked *unacked)
             .retrying = scaled(now->retrying, factor),
             .redelivered = scaled(now->redelivered, factor),
             .oldest_eta = now->oldest_eta,
+            .latest_eta = now->latest_eta,
         };
         queue->unacked_now = (struct seen_unacked){0};
     }
@@ -323,4 +325,12 @@ int64_t celery_unacked_count(const struct celery_rates *rates, bool *sampled)
 {
     *sampled = rates->unacked && !rates->unacked->was_whole;
     return rates->unacked ? rates->unacked->length : -1;
+}
+
+double celery_unacked_longest_wait(const struct celery_rates *rates)
+{
+    double longest = 0, now = clock_wall();
+    for (const struct seen_queue *queue = rates->queues; queue; queue = queue->hh.next)
+        longest = fmax(longest, queue->unacked.latest_eta - now);
+    return longest;
 }

@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "backends/queues/celery_rates.h"
-#include "tests/harness/cmocka.h"
+#include "tests/unit/unit.h"
 
 static void near_to(double a, double b)
 {
