@@ -12,13 +12,13 @@ LIBRARIES := ncursesw:libncurses-dev panelw:libncurses-dev libpq:libpq-dev hired
 	sqlite3:libsqlite3-dev libcurl:libcurl4-openssl-dev talloc:libtalloc-dev libcrypto:libssl-dev \
 	zlib:zlib1g-dev
 # Libraries of Debian without a pkg-config file: header:package
-HEADERS := ev.h:libev-dev pg_query.h:libpg-query-dev uthash.h:uthash-dev
+HEADERS := ev.h:libev-dev pg_query.h:libpg-query-dev uthash.h:uthash-dev bzlib.h:libbz2-dev
 
 PC := $(foreach l,$(LIBRARIES),$(firstword $(subst :, ,$(l))))
 VERSION := 0.1.0
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 -Wpointer-arith -Wvla
 CPPFLAGS += -I. -D_GNU_SOURCE -DSIGNALBOX_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PC) 2>/dev/null)
-LDLIBS := $(shell pkg-config --libs $(PC) 2>/dev/null) -lpg_query -lev -lpthread -lm
+LDLIBS := $(shell pkg-config --libs $(PC) 2>/dev/null) -lpg_query -lev -lbz2 -lpthread -lm
 # TLS to Redis: hiredis 1.0 and newer, which not every distribution has.
 ifneq ($(shell pkg-config --exists hiredis_ssl libssl 2>/dev/null && echo yes),)
 CPPFLAGS += -DHAVE_HIREDIS_SSL $(shell pkg-config --cflags hiredis_ssl libssl)

@@ -28,9 +28,11 @@ struct celery_envelope {
     struct span task, id, eta, expires, group, root_id, parent_id, argsrepr, kwargsrepr, origin, schema_name,
         sent_at, compression, retries, timelimit, redelivered, shadow, tenant_header;
     /* properties */
-    struct span delivery_tag, body_encoding, priority, routing_key, exchange, reply_to, periodic_task_name,
-        delivery_redelivered, expiration;
+    struct span delivery_tag, delivery_info, body_encoding, priority, routing_key, exchange, reply_to,
+        periodic_task_name, delivery_redelivered, expiration;
     enum celery_body body_kind;
+    bool chained; /* its body names others that follow (chain, callbacks) */
+    bool chord;   /* its body names the chord that it is a member of */
     enum job_poison poison;
     const char *why; /* static text: why it is poison, and what a worker does with it */
 };
@@ -39,6 +41,8 @@ struct celery_envelope {
  * `tenant_header`: a further header that names the tenant, or NULL. */
 void celery_envelope_scan(struct celery_envelope *envelope, const char *raw, size_t length,
                           const char *tenant_header);
+/* Are all members equal that the splices below do not change? */
+bool celery_envelope_same(const struct celery_envelope *a, const struct celery_envelope *b);
 /* The text of a JSON string's span with its escapes undone (lone surrogates become U+FFFD); NULL when it is
  * none. Under context. */
 char *celery_span_text(const void *context, struct span span);

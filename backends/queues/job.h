@@ -44,6 +44,8 @@ enum job_flag {
     JOB_ORPHANED = 1 << 12,     /* held by a worker that is gone */
     JOB_FLAGS = 13
 };
+/* "redelivered": the word of the flag 1 << bit. */
+const char *job_flag_name(int bit);
 /* "redelivered pickle": the words of the flags, separated by blanks. Returns buffer. */
 char *job_flags_text(char *buffer, size_t size, unsigned flags);
 
