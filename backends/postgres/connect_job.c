@@ -320,3 +320,25 @@ char *pg_dsn_role(const void *context, const char *dsn)
     PQconninfoFree(options);
     return role;
 }
+
+/* libpq's rules for values: backslashes and quotes are escaped. */
+static char *append_option(char *text, const char *keyword, const char *value)
+{
+    text = talloc_asprintf_append_buffer(text, "%s%s='", *text ? " " : "", keyword);
+    for (const char *c = value; *c; c++)
+        text = talloc_asprintf_append_buffer(text, *c == '\'' || *c == '\\' ? "\\%c" : "%c", *c);
+    return talloc_strdup_append_buffer(text, "'");
+}
+
+char *pg_dsn_in_database(const void *context, const char *dsn, const char *database)
+{
+    PQconninfoOption *options = PQconninfoParse(dsn, NULL);
+    if (!options)
+        return NULL;
+    char *text = talloc_strdup(context, "");
+    for (PQconninfoOption *o = options; o->keyword; o++)
+        if (o->val && *o->val && strcmp(o->keyword, "dbname") != 0)
+            text = append_option(text, o->keyword, o->val);
+    PQconninfoFree(options);
+    return append_option(text, "dbname", database);
+}

@@ -94,6 +94,9 @@ void pg_connection_send(struct pg_connection *connection, const struct pg_statem
 
 /* The role that a DSN names; NULL when it leaves that to a service or a default. Fresh talloc string. */
 char *pg_dsn_role(const void *context, const char *dsn);
+/* The same DSN (key=value) with another database. NULL: it is none. Fresh talloc string; it holds the
+ * password that the DSN holds. */
+char *pg_dsn_in_database(const void *context, const char *dsn, const char *database);
 
 /* Asks the server, from a WORK_URGENT worker, to cancel what runs here. The statement then ends with
  * ERROR_CANCELLED. */

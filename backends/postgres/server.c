@@ -473,6 +473,7 @@ struct pg_server *pg_server_new(struct loop *loop, const struct environment *env
                   feed_changed, server);
     }
     server->statements.store = statements_store_new(server, definition->name);
+    server_readers_init(server);
     check_definition(server, pool);
     const char *dsn = definition->watch ? definition->watch : "";
     server->fast = make_connection(server, dsn, "watch", WATCH_SETTINGS("4s"), WORK_CONNECT);
@@ -493,6 +494,7 @@ void pg_server_free(struct pg_server *server)
         return;
     server->dying = true;
     ev_periodic_stop(loop_ev(server->loop), &server->sample);
+    server_readers_free(server);
     pg_connection_free(server->fast);
     pg_connection_free(server->slow);
     pg_connection_free(server->act);
@@ -626,6 +628,7 @@ void pg_server_lock(struct pg_server *server)
     struct pg_connection *act = server->act;
     server->act = NULL;
     pg_connection_free(act);
+    server_readers_lock(server);
 }
 
 struct pg_connection *pg_server_act(struct pg_server *server)

@@ -77,4 +77,18 @@ void pg_server_unlock(struct pg_server *server);
 void pg_server_lock(struct pg_server *server);
 struct pg_connection *pg_server_act(struct pg_server *server);
 
+/*
+ * A connection for reading tables (`read`, else `watch`), read-only, a statement at most 2 s, shared by all
+ * who ask; `database` NULL: the one of the login. To be asked for anew before each use: it is closed when
+ * nobody asked for it for a while. Never NULL.
+ */
+struct pg_connection *pg_server_read(struct pg_server *server, const char *database);
+/* The role that reads, for GRANTs. Fresh talloc string. */
+char *pg_server_read_role(const void *context, struct pg_server *server);
+/* As pg_server_act, in that database (NULL: the one of the login). NULL while locked. */
+struct pg_connection *pg_server_act_in(struct pg_server *server, const char *database);
+/* A place for what backends/queues keeps of a server: a talloc chunk, freed with it after its
+ * connections as `read`. */
+void **pg_server_slot(struct pg_server *server);
+
 #endif

@@ -59,8 +59,16 @@ struct pg_server {
     struct locks_facts *locks_facts;
     bool locks_waiting; /* somebody waited at the last look */
     struct statements_work statements;
+    struct server_reader *readers; /* connections for job tables (server_readers.c) */
+    ev_timer readers_rest;
+    void *kept; /* pg_server_slot */
     bool dying;
 };
+
+void server_readers_init(struct pg_server *server);
+void server_readers_free(struct pg_server *server);
+/* Closes those that may write. */
+void server_readers_lock(struct pg_server *server);
 
 /* The answer of a run is there: tells the feed. */
 void server_run_done(struct feed_run *run, const struct error *error, const char *what);
