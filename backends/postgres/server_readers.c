@@ -86,9 +86,9 @@ static struct pg_connection *make_reader(struct pg_server *server, struct server
     const char *as = reader->act ? "act" : server->definition->read ? "read" : "watch";
     const char *dsn = login_dsn(server, reader->act);
     char *changed = reader->database ? pg_dsn_in_database(reader, dsn, reader->database) : NULL;
-    char *label = talloc_asprintf(reader, "%s: %s%s%s as %s", server->environment->name,
-                                  server->definition->name, reader->database ? "/" : "",
-                                  reader->database ? reader->database : "", as);
+    char *label =
+        talloc_asprintf(reader, "%s: %s%s%s as %s", server->environment->name, server->definition->name,
+                        reader->database ? "/" : "", reader->database ? reader->database : "", as);
     char *application = talloc_asprintf(reader, "signalbox %s", as);
     const char *settings =
         reader->act ? "SELECT set_config('statement_timeout', '10s', false),"
@@ -103,14 +103,13 @@ static struct pg_connection *make_reader(struct pg_server *server, struct server
                       " set_config('jit', 'off', false),"
                       " set_config('max_parallel_workers_per_gather', '0', false)";
     struct pg_connection *connection = pg_connection_new(
-        server->loop,
-        &(struct pg_connection_options){.label = label,
-                                        .dsn = changed ? changed : dsn,
-                                        .application_name = application,
-                                        .settings = settings,
-                                        .route = server->route,
-                                        .connect_timeout_s = CONNECT_S,
-                                        .work = reader->act ? WORK_URGENT : WORK_CONNECT});
+        server->loop, &(struct pg_connection_options){.label = label,
+                                                      .dsn = changed ? changed : dsn,
+                                                      .application_name = application,
+                                                      .settings = settings,
+                                                      .route = server->route,
+                                                      .connect_timeout_s = CONNECT_S,
+                                                      .work = reader->act ? WORK_URGENT : WORK_CONNECT});
     talloc_free(changed);
     talloc_free(label);
     talloc_free(application);
@@ -120,8 +119,8 @@ static struct pg_connection *make_reader(struct pg_server *server, struct server
 static struct pg_connection *find_or_make(struct pg_server *server, const char *database, bool act)
 {
     struct server_reader *reader = server->readers;
-    while (reader && (reader->act != act || strcmp(reader->database ? reader->database : "",
-                                                   database ? database : "") != 0))
+    while (reader && (reader->act != act ||
+                      strcmp(reader->database ? reader->database : "", database ? database : "") != 0))
         reader = reader->next;
     if (!reader) {
         reader = talloc_zero(server, struct server_reader);
