@@ -65,8 +65,8 @@ void connection_arm_tick(struct redis_connection *c)
 {
     double next = INFINITY, now = clock_monotonic();
     for (struct request *r = c->first; r; r = r->next) {
-        if (r->rejected)
-            next = 0;
+        if (r->rejected || (r->sent && r->at == 0 && (!r->count || r->commands[0].refused)))
+            next = 0; /* no answer will come: it is told in a turn of its own */
         else if (r->deadline_at > 0)
             next = fmin(next, fmax(0, r->deadline_at - now));
     }
@@ -236,6 +236,15 @@ static void take_replies(struct redis_connection *c)
     }
 }
 
+void connection_blame(const struct redis_connection *c, double since, struct error *error)
+{
+    const struct error *better = c->options.blame ? c->options.blame(c->options.data, since) : NULL;
+    if (!better)
+        return;
+    *error = *better;
+    snprintf(error->where, sizeof error->where, "%s", c->options.label);
+}
+
 static void lose_broken(struct redis_connection *c)
 {
     struct error error;
@@ -250,6 +259,9 @@ static void lose_broken(struct redis_connection *c)
         error_set(&error, ERROR_LOST, c->options.label, "the connection broke",
                   c->options.keep ? "It is made again by itself." : NULL, "%s",
                   *text ? text : "no reason was given");
+    /* The tunnel's error comes a little before. */
+    if (error.kind == ERROR_LOST)
+        connection_blame(c, c->state == CONNECTION_UP ? clock_monotonic() - 2 : c->begun_at, &error);
     connection_lose(c, &error);
 }
 
@@ -418,6 +430,7 @@ static void drop(struct redis_connection *c)
         redis_dial_forsake(c->dial);
     c->dial = NULL;
     c->connect_until = 0;
+    c->waiting = false;
     connection_drop_socket(c);
     connection_wipe_password(c);
 }
@@ -486,8 +499,13 @@ struct redis_connection *redis_connection_new(struct loop *loop,
     c->options.url = c->url;
     c->options.label = copy_text(c, options->label);
     c->options.client_name = copy_text(c, options->client_name ? options->client_name : "signalbox");
-    c->options.socket = copy_text(c, options->socket);
-    c->options.place = copy_text(c, options->place);
+    c->options.via = copy_text(c, options->via);
+    if (options->sockets) {
+        const char **sockets = must(talloc_array(c, const char *, c->url->place_count));
+        for (size_t i = 0; i < c->url->place_count; i++)
+            sockets[i] = copy_text(sockets, options->sockets[i]);
+        c->options.sockets = sockets;
+    }
     if (c->options.connect_timeout_s <= 0)
         c->options.connect_timeout_s = 5;
     c->last = &c->first;
@@ -529,7 +547,7 @@ void redis_connection_free(struct redis_connection *c)
 
 void redis_connection_open(struct redis_connection *c)
 {
-    if (c->doomed || (c->state != CONNECTION_IDLE && c->state != CONNECTION_DOWN))
+    if (c->doomed || (c->state != CONNECTION_IDLE && c->state != CONNECTION_DOWN && !c->waiting))
         return;
     connection_enter(c);
     connection_begin(c);
@@ -596,8 +614,6 @@ void redis_connection_send(struct redis_connection *c, const struct redis_comman
     connection_enter(c);
     if (c->state == CONNECTION_UP) {
         transmit(c, r);
-        if (!r->length) /* nothing was sent: the answer comes in a later turn */
-            ev_feed_event(loop_ev(c->loop), &c->tick, EV_TIMER);
     } else if (c->state == CONNECTION_DOWN) {
         r->rejected = true;
     } else if (c->state == CONNECTION_IDLE && !c->doomed) {

@@ -46,13 +46,19 @@ struct redis_connection_options {
     const char *label;           /* for errors: "production: broker" */
     const char *client_name;     /* CLIENT SETNAME; "signalbox-watch" */
     const struct redis_url *url; /* copied; all its places are tried in order */
-    const char *socket;          /* instead of the places: of a tunnel; NULL: none */
-    const char
-        *place; /* what errors say about where it leads ("redis1:6379 through bastion"); NULL: the place */
+    /* One for each place of the URL: the local end of a tunnel that leads there. NULL: directly. */
+    const char *const *sockets;
+    const char *via; /* the host that the tunnels go through, for errors */
     double connect_timeout_s;
     bool keep;     /* connects again for ever with back-off and jitter; else one try */
     bool watching; /* refuses every command that is not on the list (watch_commands.h) */
     void (*changed)(void *data, struct redis_connection *connection); /* the state changed; may be NULL */
+    /* May it connect now? False with an error: no, it is down. False without (ERROR_NONE): not yet,
+     * redis_connection_open is called again when it may. NULL: yes. */
+    bool (*ready)(void *data, struct error *error);
+    /* Why a connection that was begun at `since` (clock_monotonic) failed, where a tunnel is to blame: here
+     * it is only seen that it was closed. May be NULL, and may return NULL. */
+    const struct error *(*blame)(void *data, double since);
     /* What a subscribed connection is told: "message", "pmessage" ...; may be NULL. */
     void (*pushed)(void *data, const struct redisReply *reply);
     void *data;

@@ -30,7 +30,7 @@ struct redis_connection {
     struct loop *loop;
     struct redis_connection_options options;
     struct redis_url *url;
-    char *place, *up_place;
+    char *up_place;
     enum connection_state state;
     struct error error;
     struct error first_error; /* of the first place, when all were tried */
@@ -41,7 +41,8 @@ struct redis_connection {
     size_t address_count, at_address;
     char *password;
     bool connecting; /* the socket is not there yet */
-    double connect_until;
+    double begun_at, connect_until;
+    bool waiting;   /* may not connect yet */
     int setup_left; /* replies of AUTH, SELECT, CLIENT SETNAME that are still to come */
     bool setup_auth, setup_select;
     /* up */
@@ -65,6 +66,8 @@ void connection_set_state(struct redis_connection *c, enum connection_state stat
 void connection_arm_tick(struct redis_connection *c);
 void connection_enter(struct redis_connection *c);
 void connection_leave(struct redis_connection *c);
+/* The tunnel knows better why it failed. */
+void connection_blame(const struct redis_connection *c, double since, struct error *error);
 /* NOAUTH, NOPERM and the like while it logs in: lost. */
 void connection_refused(struct redis_connection *c, const redisReply *reply, const char *what);
 /* Writing: false from flush means that it is broken. */

@@ -54,7 +54,8 @@ void connection_take_setup(struct redis_connection *c, const redisReply *reply)
 static void describe(const struct redis_connection *c, char *what, size_t size)
 {
     char *place = redis_place_text(NULL, &c->url->places[c->at_place]);
-    snprintf(what, size, "cannot connect to %s", c->options.place ? c->options.place : place);
+    snprintf(what, size, "cannot connect to %s%s%s", place, c->options.via ? " through " : "",
+             c->options.via ? c->options.via : "");
     talloc_free(place);
 }
 
@@ -154,7 +155,7 @@ static void next_address(struct redis_connection *c, const struct error *error)
         try_address(c);
         return;
     }
-    if (!c->options.socket && ++c->at_place < c->url->place_count) {
+    if (++c->at_place < c->url->place_count) {
         try_place(c);
         return;
     }
@@ -185,8 +186,10 @@ static void dialled(void *owner, const struct redis_address *addresses, size_t c
 
 static void try_place(struct redis_connection *c)
 {
-    c->connect_until = clock_monotonic() + c->options.connect_timeout_s;
-    c->dial = redis_dial_start(c->loop, c->options.label, c->url, c->at_place, c->options.socket, dialled, c);
+    c->begun_at = clock_monotonic();
+    c->connect_until = c->begun_at + c->options.connect_timeout_s;
+    c->dial = redis_dial_start(c->loop, c->options.label, c->url, c->at_place,
+                               c->options.sockets ? c->options.sockets[c->at_place] : NULL, dialled, c);
     connection_arm_tick(c);
 }
 
@@ -198,6 +201,7 @@ void connection_begin_too_late(struct redis_connection *c)
     error_set(&error, ERROR_TIMEOUT, c->options.label, what,
               "Is a firewall in between, or does the server hang?", "no answer within %.0f s",
               c->options.connect_timeout_s);
+    connection_blame(c, c->begun_at, &error);
     if (c->dial)
         redis_dial_forsake(c->dial);
     c->dial = NULL;
@@ -207,19 +211,20 @@ void connection_begin_too_late(struct redis_connection *c)
 
 void connection_begin(struct redis_connection *c)
 {
-    struct error error;
+    struct error error = {0};
     ev_timer_stop(loop_ev(c->loop), &c->retry);
     c->at_place = 0;
     error_clear(&c->first_error);
-    if (c->url->tls && !redis_tls_available(&error)) {
+    bool able = !c->url->tls || redis_tls_available(&error);
+    c->waiting = able && c->options.ready && !c->options.ready(c->options.data, &error);
+    if (error.kind) {
         snprintf(error.where, sizeof error.where, "%s", c->options.label);
-        connection_enter(c);
         c->state = CONNECTION_CONNECTING;
         connection_lose(c, &error);
-        connection_leave(c);
         return;
     }
-    connection_set_state(c, CONNECTION_CONNECTING);
-    if (c->state == CONNECTION_CONNECTING && !c->dial && !c->context)
+    if (c->state != CONNECTION_CONNECTING)
+        connection_set_state(c, CONNECTION_CONNECTING);
+    if (c->state == CONNECTION_CONNECTING && !c->waiting && !c->dial && !c->context)
         try_place(c);
 }

@@ -48,10 +48,10 @@ unsigned redis_server_epoch(const struct redis_server *server);
 
 /*
  * Asks on the watching connection of `database` (-1: of the URL; others get a connection of their own, kept
- * while used). In a Cluster each command goes to the node of its key (watch_commands knows where a key
- * stands), commands without a key to all masters, one reply a node, index -1 - ...: use redis_server_each for
- * those. Every command is checked against the list first; what is refused answers its own error and is not
- * sent.
+ * while used). What is asked before the server has answered for the first time waits. In a Cluster each
+ * command goes to the node of its key (watch_commands knows where a key stands) and follows MOVED and ASK;
+ * one without a key goes to the first node; replies then come in any order, each with its index. Every
+ * command is checked against the list first; what is refused answers its own error and is not sent.
  */
 void redis_server_ask(struct redis_server *server, int database, const struct redis_command *commands,
                       int count, double deadline_s, struct redis_handler handler);
