@@ -165,7 +165,8 @@ fuzz:
 	    $$corpus $$seeds || exit 1; done
 
 # Beside pg_activity and pg_top, on a server and a load of its own; hosts beside pssh and a ControlMaster.
-# BENCH_SECONDS=60 is how long CPU is measured, BENCH_PART=postgres or hosts only a part.
+# A Celery queue of a million jobs (BENCH_JOBS) beside redis-cli, which needs 6 GB of memory.
+# BENCH_SECONDS=60 is how long CPU is measured, BENCH_PART=postgres, hosts or jobs only a part.
 BENCH_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/bench/*.c))
 $(OUT)/bench: $(BENCH_OBJECTS) $(HARNESS) $(LIBRARY)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka -lvterm -lutil

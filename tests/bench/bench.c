@@ -14,6 +14,7 @@
 
 #include "tests/bench/figures.h"
 #include "tests/bench/hosts.h"
+#include "tests/bench/jobs.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/terminal.h"
 
@@ -402,15 +403,17 @@ int main(void)
         fprintf(stderr, "BENCH_SECONDS wants 5 to 600\n");
         return 2;
     }
-    if (part && strcmp(part, "postgres") != 0 && strcmp(part, "hosts") != 0) {
-        fprintf(stderr, "BENCH_PART wants postgres or hosts\n");
+    if (part && strcmp(part, "postgres") != 0 && strcmp(part, "hosts") != 0 && strcmp(part, "jobs") != 0) {
+        fprintf(stderr, "BENCH_PART wants postgres, hosts or jobs\n");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
     bool met = true;
-    if (!part || strcmp(part, "hosts") != 0)
+    if (!part || strcmp(part, "postgres") == 0)
         met = bench_postgres(seconds);
-    if (!part || strcmp(part, "postgres") != 0)
+    if (!part || strcmp(part, "hosts") == 0)
         met = bench_hosts(seconds) && met;
+    if (!part || strcmp(part, "jobs") == 0)
+        met = bench_jobs() && met;
     return met ? 0 : 1;
 }

@@ -1,44 +1,26 @@
 /* The harness for Celery itself: workers take jobs, are asked, stopped, killed and frozen, and leave nothing.
  */
-#include <hiredis/hiredis.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/harness/celery.h"
 #include "tests/harness/cmocka.h"
-#include "tests/harness/keeper.h"
+#include "tests/harness/redis.h"
 
 struct broker {
-    char folder[256], socket[300], url[400];
-    struct keeper *keeper;
-    redisContext *redis;
+    struct redis_box *redis;
+    char *url;
 };
 
 static int broker_start(void **state)
 {
-    const char *base = getenv("TMPDIR");
     struct broker *b = calloc(1, sizeof *b);
     assert_non_null(b);
-    snprintf(b->folder, sizeof b->folder, "%s/signalbox-broker-XXXXXX", base && *base ? base : "/tmp");
-    assert_non_null(mkdtemp(b->folder));
-    b->keeper = keeper_start(b->folder);
-    snprintf(b->socket, sizeof b->socket, "%s/redis.sock", b->folder);
-    snprintf(b->url, sizeof b->url, "redis+socket://%s?virtual_host=0", b->socket);
-    keeper_run(b->keeper,
-               (const char *const[]){"redis-server", "--port", "0", "--unixsocket", b->socket, "--save", "",
-                                     "--dir", b->folder, NULL},
-               NULL);
-    for (int i = 0; i < 3000 && (!b->redis || b->redis->err); i++) {
-        if (b->redis)
-            redisFree(b->redis);
-        b->redis = redisConnectUnix(b->socket);
-        poll(NULL, 0, b->redis->err ? 10 : 0);
-    }
-    assert_int_equal(b->redis->err, 0);
+    b->redis = redis_box_start(NULL);
+    b->url = redis_box_url(b->redis, 0, NULL);
     *state = b;
     return 0;
 }
@@ -46,26 +28,16 @@ static int broker_start(void **state)
 static int broker_end(void **state)
 {
     struct broker *b = *state;
-    redisFree(b->redis);
-    keeper_free(b->keeper);
+    redis_box_free(b->redis);
+    free(b->url);
     free(b);
     return 0;
 }
 
 static int empty(void **state)
 {
-    freeReplyObject(redisCommand(((struct broker *)*state)->redis, "FLUSHALL"));
+    redis_box_do(((struct broker *)*state)->redis, "FLUSHALL");
     return 0;
-}
-
-static long long ask(struct broker *b, const char *command)
-{
-    redisReply *reply = redisCommand(b->redis, command);
-    assert_non_null(reply);
-    assert_int_equal(reply->type, REDIS_REPLY_INTEGER);
-    long long number = reply->integer;
-    freeReplyObject(reply);
-    return number;
 }
 
 static void jobs_run_once_and_are_told(void **state)
@@ -73,7 +45,7 @@ static void jobs_run_once_and_are_told(void **state)
     struct broker *b = *state;
     struct celery_site *site = celery_site_new(b->url, NULL, NULL);
     char *ids = celery_send(site, "quick", "[1, \"x\"]", "al_noor", 3, "\"options\": {\"queue\": \"mail\"}");
-    assert_int_equal(ask(b, "LLEN mail"), 3);
+    assert_true(redis_box_await(b->redis, 0, "3", "LLEN", "mail"));
     assert_int_equal(celery_begun(site, NULL), 0);
     struct celery_process *one = celery_worker(site, "one", (struct celery_options){.queues = "mail,celery"});
     assert_string_equal(celery_name(one), "one@test");
@@ -123,7 +95,7 @@ static void what_a_killed_worker_holds_stays(void **state)
             assert_true(turn < 2000);
             poll(NULL, 0, 10);
         }
-    assert_int_equal(ask(b, "HLEN unacked"), 1);
+    assert_true(redis_box_await(b->redis, 0, "1", "HLEN", "unacked"));
     assert_int_equal(celery_ended(site, id), 0);
     free(id);
     celery_site_free(site);
@@ -157,10 +129,12 @@ static void beat_sends_and_the_dead_are_kept(void **state)
     assert_true(celery_await_log(beat, 20, "Sending due task each"));
     struct celery_process *one = celery_worker(site, "one", (struct celery_options){.dead_letters = true});
     assert_true(celery_await_log(one, 20, "it was told to fail"));
-    for (int turn = 0; ask(b, "LLEN dlq:celery") == 0; turn++) {
-        assert_true(turn < 2000);
-        poll(NULL, 0, 10);
-    }
+    celery_stop(beat);
+    celery_stop(one);
+    char *dead = redis_box_ask(b->redis, "LINDEX", "dlq:celery", "0");
+    assert_non_null(strstr(dead, "\"x_msg\": \"it was told to fail\""));
+    free(dead);
+    beat = celery_beat(site, NULL, NULL);
     pid_t pid = celery_pid(beat);
     celery_site_free(site);
     assert_int_not_equal(kill(pid, 0), 0);

@@ -1,14 +1,17 @@
 # What the schools' users do that needs a job: a steady little, until it is killed.
 #
 # usage: python3 -m school.produce FOLDER   (of the host: so that its process can be told from others)
+import os
 import random
 import time
 
+import redis
 from celery import chain, chord
 
 from school import jobs
 
 PAUSE_S = 1.4
+STREAM, GROUP = "events:attendance", "notify"
 
 
 def person(chance):
@@ -41,12 +44,36 @@ def send_one(chance, names):
         chance.choices([send for _, send in KINDS], [weight for weight, _ in KINDS])[0](chance)
 
 
+def at_the_gate(chance, names, streams):
+    """A card is held to a reader: an entry of a stream, which a group of one takes most of."""
+    streams.xadd(STREAM, {"school": chance.choice(names), "student": chance.randrange(1, 40000)}, maxlen=2000)
+    if chance.random() < 0.8:
+        taken = streams.xreadgroup(GROUP, "notify@web1", {STREAM: ">"}, count=2)
+        for _, entries in taken:
+            done = [entry for entry, _ in entries if chance.random() < 0.98]
+            if done:
+                streams.xack(STREAM, GROUP, *done)
+
+
+def make_group(streams):
+    try:
+        streams.xgroup_create(STREAM, GROUP, mkstream=True)
+    except redis.ResponseError:
+        pass  # it is there
+
+
 def main():
     chance, names = random.Random(), jobs.schools()
+    streams = redis.Redis.from_url(os.environ["APP_BROKER"] + "/0")
+    ready = False
     while True:
         time.sleep(min(6.0, chance.expovariate(1 / PAUSE_S)))
         try:
             send_one(chance, names)
+            if not ready:
+                make_group(streams)
+                ready = True
+            at_the_gate(chance, names, streams)
         except Exception as error:  # the broker is broken here on purpose, now and then
             print(f"not sent: {error}", flush=True)
 
