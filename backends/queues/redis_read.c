@@ -204,6 +204,26 @@ static void step(struct redis_read *read)
 
 /* ---- what a window holds ---- */
 
+void redis_item_ask(struct queue_system *system, const struct redis_reading *reading,
+                    struct redis_batch *batch, struct redis_item *item)
+{
+    item->command = redis_batch_count(batch);
+    if (item->shelf->kind == SHELF_PENDING)
+        redis_batch_add(batch, "XRANGE", item->shelf->key, item->bytes, item->bytes, "COUNT", "1", NULL);
+    else
+        reading->ask_detail(system, batch, item);
+    item->commands = redis_batch_count(batch) - item->command;
+}
+
+void redis_item_take(struct redis_item *item, const struct redis_batch *batch)
+{
+    const struct redis_answer *answer = redis_batch_answer(batch, item->command);
+    if (item->shelf->kind == SHELF_PENDING)
+        answer = redis_answer_item(redis_answer_item(answer, 0), 1);
+    item->detail = answer->kind == ANSWER_ARRAY && answer->count ? answer : NULL;
+    item->more = item->commands > 1 ? redis_batch_answer(batch, item->command + 1) : NULL;
+}
+
 static size_t answer_bytes(const struct redis_answer *answer)
 {
     size_t bytes = answer->length;
@@ -264,11 +284,10 @@ static void on_details(void *data, struct redis_batch *batch, const struct error
         return;
     }
     for (size_t i = 0; i < read->item_count; i++) {
-        const struct redis_answer *answer = redis_batch_answer(batch, i);
-        if (read->items[i].shelf->kind == SHELF_PENDING)
-            answer = redis_answer_item(redis_answer_item(answer, 0), 1);
-        read->progress.bytes += (int64_t)answer_bytes(answer);
-        read->items[i].detail = answer->kind == ANSWER_ARRAY && answer->count ? answer : NULL;
+        struct redis_item *item = &read->items[i];
+        redis_item_take(item, batch);
+        read->progress.bytes += (int64_t)(item->detail ? answer_bytes(item->detail) : 0);
+        read->progress.bytes += (int64_t)(item->more ? answer_bytes(item->more) : 0);
     }
     hand_over(read);
 }
@@ -276,13 +295,8 @@ static void on_details(void *data, struct redis_batch *batch, const struct error
 static void ask_details(struct redis_read *read)
 {
     struct redis_batch *batch = redis_batch_new(read->scratch);
-    for (size_t i = 0; i < read->item_count; i++) {
-        const struct redis_item *item = &read->items[i];
-        if (item->shelf->kind == SHELF_PENDING)
-            redis_batch_add(batch, "XRANGE", item->shelf->key, item->bytes, item->bytes, "COUNT", "1", NULL);
-        else
-            read->reading->ask_detail(read->base.system, batch, item);
-    }
+    for (size_t i = 0; i < read->item_count; i++)
+        redis_item_ask(read->base.system, read->reading, batch, &read->items[i]);
     redis_batch_ask(batch, read->base.system->at.redis, read->base.system->at.database, on_details, read);
 }
 

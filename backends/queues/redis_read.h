@@ -39,7 +39,9 @@ struct redis_item {
     int64_t index;                     /* in a list or sorted set, from the head; else -1 */
     const char *consumer;              /* SHELF_PENDING */
     int64_t idle_ms, deliveries;       /* SHELF_PENDING */
-    const struct redis_answer *detail; /* what ask_detail got; of a stream its fields; NULL: none */
+    const struct redis_answer *detail; /* what ask_detail got first; of a stream its fields; NULL: none */
+    const struct redis_answer *more;   /* what it got second; NULL: it asked for one thing */
+    size_t command, commands;          /* of ask_detail, in the batch */
 };
 
 struct redis_reading {
@@ -47,7 +49,7 @@ struct redis_reading {
      * they are read; under context. */
     size_t (*shelves)(struct queue_system *system, const void *context, const char *queue, unsigned states,
                       struct redis_shelf **shelves);
-    /* Adds exactly one command that gets the details of an element; NULL: elements are whole. */
+    /* Adds one or two commands that get the details of an element; NULL: elements are whole. */
     void (*ask_detail)(struct queue_system *system, struct redis_batch *batch, const struct redis_item *item);
     /* Fills a zeroed job (state, queue, key, index, and raw are filled already); texts under context or the
      * item. `body`: what can be read of the arguments, for text:. False: there is none (it expired). */
@@ -60,6 +62,11 @@ struct queue_read *redis_read_start(struct queue_system *system, const struct re
                                     struct queue_read_handler handler);
 void redis_read_stop(struct queue_read *read);
 void redis_read_forsake(struct queue_read *read);
+
+/* Asks for the details of an item, and takes them from the answered batch. */
+void redis_item_ask(struct queue_system *system, const struct redis_reading *reading,
+                    struct redis_batch *batch, struct redis_item *item);
+void redis_item_take(struct redis_item *item, const struct redis_batch *batch);
 
 /* A job as nobody knows anything of it: counts and priority -1. */
 void redis_job_clear(struct job *job);
