@@ -15,7 +15,7 @@ struct redis_system {
     struct redis_rates *rates;
     struct redis_shares *shares;
     struct redis_part *asking[QUEUE_PARTS]; /* what is under way */
-    struct queue_read *reading;              /* of failures */
+    struct queue_read *reading;             /* of failures */
 };
 
 enum { REDIS_QUEUES_MOST = 10000 };

@@ -36,7 +36,7 @@ enum asked {
 
 struct rq_queues {
     struct redis_part part;
-    struct queues_snapshot *snapshot; /* the part's */
+    struct queues_snapshot *snapshot;     /* the part's */
     const struct redis_answer *listening; /* channels of workers that live */
     bool suspended;
     double now;
@@ -61,7 +61,8 @@ static void align_seen(struct rq_system *system)
     for (size_t i = 0; i < system->redis.queue_count; i++) {
         struct rq_seen *known = find_seen(system, system->redis.queues[i]);
         fresh[i] = known ? *known : (struct rq_seen){.finished_most = INFINITY, .failed_most = INFINITY};
-        fresh[i].queue = known ? talloc_steal(fresh, known->queue) : or_die(talloc_strdup(fresh, system->redis.queues[i]));
+        fresh[i].queue =
+            known ? talloc_steal(fresh, known->queue) : or_die(talloc_strdup(fresh, system->redis.queues[i]));
     }
     talloc_free(system->seen);
     system->seen = fresh;
@@ -159,37 +160,45 @@ static int64_t count_living(const struct rq_queues *asking, const struct redis_a
 static void count_out(struct rq_seen *seen, const struct redis_batch *batch, size_t base)
 {
     if (!isinf(seen->finished_most))
-        seen->out_total += (double)redis_answer_integer(redis_batch_answer(batch, base + ASKED_FINISHED_NEW), 0);
+        seen->out_total +=
+            (double)redis_answer_integer(redis_batch_answer(batch, base + ASKED_FINISHED_NEW), 0);
     if (!isinf(seen->failed_most))
-        seen->out_total += (double)redis_answer_integer(redis_batch_answer(batch, base + ASKED_FAILED_NEW), 0);
-    double finished = redis_answer_real(redis_answer_item(redis_batch_answer(batch, base + ASKED_FINISHED_MOST), 1), 0);
-    double failed = redis_answer_real(redis_answer_item(redis_batch_answer(batch, base + ASKED_FAILED_MOST), 1), 0);
+        seen->out_total +=
+            (double)redis_answer_integer(redis_batch_answer(batch, base + ASKED_FAILED_NEW), 0);
+    double finished =
+        redis_answer_real(redis_answer_item(redis_batch_answer(batch, base + ASKED_FINISHED_MOST), 1), 0);
+    double failed =
+        redis_answer_real(redis_answer_item(redis_batch_answer(batch, base + ASKED_FAILED_MOST), 1), 0);
     if (isinf(seen->finished_most) || finished > seen->finished_most)
         seen->finished_most = finished;
     if (isinf(seen->failed_most) || failed > seen->failed_most)
         seen->failed_most = failed;
 }
 
-static void judge(const void *context, struct queue *queue, const struct rq_queues *asking, int64_t overdue, bool lock)
+static void judge(const void *context, struct queue *queue, const struct rq_queues *asking, int64_t overdue,
+                  bool lock)
 {
     double late = queue->oldest_eta > 0 ? asking->now - queue->oldest_eta : 0;
     if (queue->ready > 0 && !queue->consumers) {
         queue->level = QUEUE_CRITICAL;
-        queue->why = or_die(talloc_asprintf(context, "%lld wait and no worker takes from it", (long long)queue->ready));
+        queue->why = or_die(
+            talloc_asprintf(context, "%lld wait and no worker takes from it", (long long)queue->ready));
     } else if (late > 60) {
         queue->level = QUEUE_WARNING;
-        queue->why = lock ? "scheduled jobs are late" : "scheduled jobs are late: no worker runs with a scheduler";
+        queue->why =
+            lock ? "scheduled jobs are late" : "scheduled jobs are late: no worker runs with a scheduler";
     } else if (overdue > 0) {
         queue->level = QUEUE_WARNING;
-        queue->why = or_die(talloc_asprintf(context, "%lld started jobs are past their time limit: their worker died", (long long)overdue));
+        queue->why = or_die(talloc_asprintf(
+            context, "%lld started jobs are past their time limit: their worker died", (long long)overdue));
     } else if (asking->suspended && queue->ready > 0) {
         queue->level = QUEUE_WARNING;
         queue->why = "all workers are suspended";
     }
 }
 
-static void read_queue(struct rq_queues *asking, struct queue *queue, struct rq_seen *seen, struct redis_batch *batch,
-                       size_t base)
+static void read_queue(struct rq_queues *asking, struct queue *queue, struct rq_seen *seen,
+                       struct redis_batch *batch, size_t base)
 {
     struct redis_system *redis = asking->part.system;
     void *context = asking->snapshot;
@@ -206,7 +215,8 @@ static void read_queue(struct rq_queues *asking, struct queue *queue, struct rq_
     bool lock = COUNT_OF(ASKED_LOCK) > 0;
 #undef COUNT_OF
     queue->poison = queue->poison_near = 0;
-    queue->oldest_eta = redis_answer_real(redis_answer_item(redis_batch_answer(batch, base + ASKED_DUE), 1), 0);
+    queue->oldest_eta =
+        redis_answer_real(redis_answer_item(redis_batch_answer(batch, base + ASKED_DUE), 1), 0);
     queue->consumers = count_living(asking, redis_batch_answer(batch, base + ASKED_WORKERS));
     queue->paused = asking->suspended;
     count_out(seen, batch, base);

@@ -97,7 +97,8 @@ static void judge_worker(const struct rq_workers *asking, struct worker *worker,
     double silent = asking->now - worker->seen_at;
     if (!listens(asking->listening, worker->id)) {
         worker->state = WORKER_GHOST;
-        worker->why = "it does not listen to commands: it was killed, and its record goes when its time is over";
+        worker->why =
+            "it does not listen to commands: it was killed, and its record goes when its time is over";
     } else if (worker->seen_at > 0 && silent > (busy ? BUSY_BEAT_S : IDLE_BEAT_S)) {
         worker->state = WORKER_SILENT;
         worker->why = "no heartbeat for longer than RQ takes between two";
@@ -154,7 +155,8 @@ static void on_hashes(void *data, struct redis_batch *batch, const struct error 
         if (current && *current) {
             size_t at = asking->item_count++;
             asking->shelves[at] = (struct redis_shelf){.key = "", .state = JOB_RUNNING, .count = -1};
-            asking->items[at] = (struct redis_item){.shelf = &asking->shelves[at], .bytes = current, .length = strlen(current), .index = -1};
+            asking->items[at] = (struct redis_item){
+                .shelf = &asking->shelves[at], .bytes = current, .length = strlen(current), .index = -1};
             asking->owners[at] = snapshot->count;
             worker->active = 1;
             redis_item_ask(&asking->part.system->base, &rq_reading, jobs, &asking->items[at]);
