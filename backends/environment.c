@@ -54,6 +54,8 @@ static const struct environment_field server_fields[] = {
 };
 static const struct environment_field redis_fields[] = {
     {.name = "url", .kind = FIELD_REDIS, .offset = offsetof(struct environment_redis, url)},
+    {.name = "act", .kind = FIELD_REDIS, .offset = offsetof(struct environment_redis, act)},
+    {.name = "master", .kind = FIELD_TEXT, .offset = offsetof(struct environment_redis, master)},
     {.name = "via", .kind = FIELD_SSH, .offset = offsetof(struct environment_redis, via)},
 };
 static const struct environment_field tenancy_fields[] = {

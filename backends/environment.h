@@ -212,12 +212,21 @@ struct environment *environment_from_dsn(const void *context, const char *const 
                                          struct error_list *errors);
 
 /*
- * The same with hosts: each destination is what ssh takes (USER@HOST:PORT, an alias), its name the host part
- * (made unique). Either count may be 0, not both.
+ * The same with hosts and Redis servers: each destination is what ssh takes (USER@HOST:PORT, an alias), its
+ * name the host part (made unique); each URL's login watches and acts, and it may hold a password. Any count
+ * may be 0, not all.
  */
-struct environment *environment_from_arguments(const void *context, const char *const dsns[],
-                                               size_t dsn_count, const char *const destinations[],
-                                               size_t host_count, struct error_list *errors);
+struct environment_arguments {
+    const char *const *dsns;
+    size_t dsn_count;
+    const char *const *destinations;
+    size_t host_count;
+    const char *const *redis;
+    size_t redis_count;
+};
+struct environment *environment_from_arguments(const void *context,
+                                               const struct environment_arguments *arguments,
+                                               struct error_list *errors);
 
 /* Kind adhoc with one server whose DSNs are empty: libpq fills in all of it from its variables, the service
  * file and its defaults, as psql does. */

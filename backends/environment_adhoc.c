@@ -7,6 +7,7 @@
 #include <talloc.h>
 
 #include "backends/environment_internal.h"
+#include "backends/redis/url.h"
 #include "core/secret.h"
 #include "core/text.h"
 
@@ -151,32 +152,86 @@ static bool add_hosts(struct environment *environment, const char *const destina
     return good;
 }
 
+static const struct environment_redis *find_redis(const struct environment *environment, const char *name)
+{
+    for (size_t i = 0; i < environment->redis_count; i++)
+        if (strcmp(environment->redis[i].name, name) == 0)
+            return &environment->redis[i];
+    return NULL;
+}
+
+/* "redis1/0": as Postgres servers are named; with the port where it is not the usual one. */
+static const char *name_redis(const struct environment *environment, const void *context,
+                              const struct redis_url *url)
+{
+    const struct redis_place *place = &url->places[0];
+    const char *host = place->path ? "local" : place->host;
+    char *name = environment_must(talloc_asprintf(context, "%s", host));
+    if (!place->path && place->port != REDIS_PORT)
+        name = environment_must(talloc_asprintf_append(name, ":%d", place->port));
+    name = environment_must(talloc_asprintf_append(name, "/%d", url->database));
+    const char *base = name;
+    for (size_t number = 2; find_redis(environment, name); number++)
+        name = environment_must(talloc_asprintf(context, "%s-%zu", base, number));
+    return name;
+}
+
+static bool add_redis(struct environment *environment, const char *const urls[], size_t count,
+                      struct error_list *errors)
+{
+    struct environment_redis *redis =
+        environment_must(talloc_zero_array(environment, struct environment_redis, count));
+    bool good = true;
+    environment->redis = redis;
+    for (size_t i = 0; i < count; i++) {
+        struct redis_url url;
+        struct error error = {0};
+        if (!redis_url_parse(redis, urls[i], &url, &error)) {
+            good = error_list_set(errors, ERROR_USAGE, "--redis", error.what, error.todo, "%s", error.why);
+            continue;
+        }
+        const char *text = environment_must(talloc_strdup(redis, urls[i]));
+        redis[environment->redis_count] = (struct environment_redis){
+            .name = name_redis(environment, redis, &url), .url = text, .act = text};
+        environment->redis_count++;
+    }
+    return good;
+}
+
+static char *add_to_title(char *title, size_t count, const char *one, const char *many)
+{
+    if (!count)
+        return title;
+    return environment_must(
+        talloc_asprintf_append(title, "%s%zu %s", *title ? ", " : "", count, count == 1 ? one : many));
+}
+
 /* What the header shows: the name of the only thing there is, or how many there are. */
 static const char *title_of(const struct environment *environment)
 {
     size_t servers = environment->server_count, hosts = environment->host_count;
-    if (servers + hosts == 1)
-        return servers ? environment->servers[0].name : environment->hosts[0].name;
+    if (servers + hosts + environment->redis_count == 1)
+        return servers ? environment->servers[0].name
+               : hosts ? environment->hosts[0].name
+                       : environment->redis[0].name;
     char *title = environment_must(talloc_strdup(environment, ""));
-    if (servers)
-        title = talloc_asprintf_append(title, "%zu server%s", servers, servers == 1 ? "" : "s");
-    if (hosts)
-        title = talloc_asprintf_append(environment_must(title), "%s%zu host%s", servers ? ", " : "", hosts,
-                                       hosts == 1 ? "" : "s");
-    return environment_must(title);
+    title = add_to_title(title, servers, "server", "servers");
+    title = add_to_title(title, environment->redis_count, "Redis", "Redis");
+    return add_to_title(title, hosts, "host", "hosts");
 }
 
-struct environment *environment_from_arguments(const void *context, const char *const dsns[],
-                                               size_t dsn_count, const char *const destinations[],
-                                               size_t host_count, struct error_list *errors)
+struct environment *environment_from_arguments(const void *context,
+                                               const struct environment_arguments *arguments,
+                                               struct error_list *errors)
 {
     struct environment *environment = environment_new(context);
     environment->kind = ENVIRONMENT_ADHOC;
     environment->access.locked = true;
     environment->name = "adhoc";
-    bool good = add_servers(environment, dsns, dsn_count, errors);
-    good &= add_hosts(environment, destinations, host_count, errors);
-    if (!dsn_count && !host_count)
+    bool good = add_servers(environment, arguments->dsns, arguments->dsn_count, errors);
+    good &= add_hosts(environment, arguments->destinations, arguments->host_count, errors);
+    good &= add_redis(environment, arguments->redis, arguments->redis_count, errors);
+    if (!arguments->dsn_count && !arguments->host_count && !arguments->redis_count)
         good = error_list_set(errors, ERROR_USAGE, NULL, "no server", "Name one: signalbox postgresql://...",
                               "no DSN was given");
     if (good)
@@ -189,7 +244,8 @@ struct environment *environment_from_arguments(const void *context, const char *
 struct environment *environment_from_dsn(const void *context, const char *const dsns[], size_t count,
                                          struct error_list *errors)
 {
-    return environment_from_arguments(context, dsns, count, NULL, 0, errors);
+    return environment_from_arguments(
+        context, &(struct environment_arguments){.dsns = dsns, .dsn_count = count}, errors);
 }
 
 struct environment *environment_from_pg_variables(const void *context, struct error_list *errors)

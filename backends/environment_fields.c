@@ -7,6 +7,7 @@
 #include <talloc.h>
 
 #include "backends/environment_internal.h"
+#include "backends/redis/url.h"
 #include "core/suggest.h"
 #include "core/text.h"
 #include "core/units.h"
@@ -71,29 +72,18 @@ static void check_dsn(struct environment_reader *reader, const struct yaml_node 
 
 static void check_redis_url(struct environment_reader *reader, const struct yaml_node *node, const char *what)
 {
-    static const char *const schemes[] = {"redis://", "rediss://", "unix://"};
-    const char *rest = NULL;
-    for (size_t i = 0; i < COUNT(schemes); i++)
-        if (strncmp(node->text, schemes[i], strlen(schemes[i])) == 0)
-            rest = node->text + strlen(schemes[i]);
-    const char *at = rest ? strrchr(rest, '@') : NULL;
-    const char *colon = at ? memchr(rest, ':', (size_t)(at - rest)) : NULL;
-    if (!rest || !*rest || strpbrk(rest, " \t\r\n") || (at && !at[1])) {
+    struct error error = {0};
+    struct redis_url url;
+    void *scratch = environment_must(talloc_new(NULL));
+    if (!redis_url_parse(scratch, node->text, &url, &error))
         environment_complain(reader, node, what,
-                             "Write redis://HOST:PORT/NUMBER, rediss://... or unix:///PATH",
-                             "not the URL of a Redis server");
-        return;
-    }
-    if ((colon && colon + 1 < at) || strcasestr(rest, "password="))
-        environment_complain(reader, node, what, "Take it out and set REDISCLI_AUTH",
+                             "Write redis://USER@HOST:PORT/NUMBER, rediss://... or unix:///PATH?db=N",
+                             error.why);
+    else if (url.password)
+        environment_complain(reader, node, what,
+                             "Take it out and use ~/.config/signalbox/redispass or REDISCLI_AUTH",
                              "the URL holds a password");
-    const char *port = strrchr(at ? at + 1 : rest, ':');
-    char *end = NULL;
-    long number = port && !strchr(port, ']') ? strtol(port + 1, &end, 10) : 1;
-    if (strncmp(node->text, "unix:", 5) != 0 &&
-        (number < 1 || number > 65535 || (end && *end && *end != '/')))
-        environment_complain(reader, node, what, "Write redis://HOST:PORT/NUMBER",
-                             "the port is not a number of 1 to 65535");
+    talloc_free(scratch);
 }
 
 bool environment_is_destination(const char *text)

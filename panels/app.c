@@ -102,9 +102,11 @@ static struct ssh_pool *make_pool(struct app *app)
 static struct environment *find_environment(const void *context, const struct options *options,
                                             struct error_list *errors)
 {
-    if (options->postgres_count || options->ssh_count)
-        return environment_from_arguments(context, options->postgres, options->postgres_count, options->ssh,
-                                          options->ssh_count, errors);
+    const struct environment_arguments arguments = {options->postgres, options->postgres_count,
+                                                    options->ssh,      options->ssh_count,
+                                                    options->redis,    options->redis_count};
+    if (options->postgres_count || options->ssh_count || options->redis_count)
+        return environment_from_arguments(context, &arguments, errors);
     if (options->environment)
         return environment_load(context, options->environment, errors);
     char *name = environment_choose(context, errors);

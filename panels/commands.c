@@ -24,7 +24,7 @@ static int config(const struct options *options)
 }
 
 const struct command commands[] = {
-    {NULL, NULL, "the console", WHERE " ssh keymap ascii mono no-state view", console_run},
+    {NULL, NULL, "the console", WHERE " ssh redis keymap ascii mono no-state view", console_run},
     {"queries", NULL, "statements, activity or locks (--view), as the Queries panel shows them",
      WHERE " view json csv plain interval watch", queries_command},
     {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",

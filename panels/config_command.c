@@ -146,6 +146,8 @@ static void print_environment(const struct environment *environment)
     for (size_t i = 0; i < environment->redis_count; i++) {
         printf("  redis %s\n", environment->redis[i].name);
         print_value("    ", "url", environment->redis[i].url);
+        print_value("    ", "act", environment->redis[i].act);
+        print_value("    ", "master", environment->redis[i].master);
         print_value("    ", "via", environment->redis[i].via);
     }
     print_hosts(environment);

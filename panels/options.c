@@ -6,7 +6,7 @@
 
 #include "core/units.h"
 
-enum option_kind { FLAG, TEXT, DURATION, NUMBER, DSN, HOST };
+enum option_kind { FLAG, TEXT, DURATION, NUMBER, DSN, HOST, REDIS };
 
 struct option_spec {
     const char *name;
@@ -23,6 +23,8 @@ static const struct option_spec specs[] = {
     {"environment", 'e', TEXT, FIELD(environment), "NAME",
      "the environment: a name, or the path of its file"},
     {"postgres", 0, DSN, 0, "DSN", "a Postgres server (URI or key=value), instead of a file; repeatable"},
+    {"redis", 0, REDIS, 0, "URL",
+     "a Redis server (redis://USER@HOST:PORT/NUMBER), instead of a file; repeatable"},
     {"ssh", 0, HOST, 0, "USER@HOST:PORT", "a host, as ssh takes it, instead of a file; repeatable"},
     {"server", 0, TEXT, FIELD(server), "NAME", "one server of the environment"},
     {"view", 0, TEXT, FIELD(view), "VIEW", "which view of the panel"},
@@ -114,6 +116,20 @@ static bool add_host(struct options *options, const char *destination, struct er
     return true;
 }
 
+static bool looks_like_redis(const char *text)
+{
+    return strncmp(text, "redis://", 8) == 0 || strncmp(text, "rediss://", 9) == 0;
+}
+
+static bool add_redis(struct options *options, const char *url, struct error *error)
+{
+    if (options->redis_count == OPTIONS_DSNS)
+        return error_set(error, ERROR_USAGE, "command line", "too many servers",
+                         "Put them into an environment file.", "at most %d can be named here", OPTIONS_DSNS);
+    options->redis[options->redis_count++] = url;
+    return true;
+}
+
 static bool set_option(struct options *options, const struct option_spec *spec, const char *text,
                        struct error *error)
 {
@@ -130,6 +146,8 @@ static bool set_option(struct options *options, const struct option_spec *spec, 
         return add_dsn(options, text, error);
     case HOST:
         return add_host(options, text, error);
+    case REDIS:
+        return add_redis(options, text, error);
     case NUMBER:
         *(long *)field = strtol(text, &end, 10);
         if (*text == '\0' || *end || *(long *)field < 0)
@@ -185,6 +203,8 @@ static bool parse_argument(struct options *options, const struct command **comma
 {
     if (!literal && looks_like_dsn(word))
         return add_dsn(options, word, error);
+    if (!literal && looks_like_redis(word))
+        return add_redis(options, word, error);
     if (!(*command)->name && options->argument_count == 0) {
         const struct command *found = find_command(word);
         if (found) {
@@ -210,7 +230,7 @@ const struct command *options_parse(struct options *options, int argc, char *arg
                                     enum options_answer *answer, struct error *error)
 {
     const struct command *command = &commands[0];
-    const struct option_spec *seen[OPTIONS_HOSTS + OPTIONS_DSNS + 64] = {NULL};
+    const struct option_spec *seen[OPTIONS_HOSTS + 2 * OPTIONS_DSNS + 64] = {NULL};
     size_t seen_count = 0;
     bool only_arguments = false;
     memset(options, 0, sizeof *options);
@@ -278,7 +298,8 @@ void options_print_help(const struct command *command, FILE *file)
                      commands[i].arguments ? commands[i].arguments : "");
             fprintf(file, "  %-26s %s\n", left, commands[i].help);
         }
-        fputs("\nWithout a file, --ssh, --postgres or a DSN, the PG* variables say where to look, as with "
+        fputs("\nWithout a file, --ssh, --redis, --postgres or a DSN, the PG* variables say where to look, "
+              "as with "
               "psql.\n\n",
               file);
     }

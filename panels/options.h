@@ -19,6 +19,8 @@ struct options {
     size_t postgres_count;
     const char *ssh[OPTIONS_HOSTS]; /* --ssh */
     size_t ssh_count;
+    const char *redis[OPTIONS_DSNS]; /* --redis, and such URLs given as plain arguments */
+    size_t redis_count;
     bool json, csv, plain;
     double watch_s;    /* --watch; 0: once */
     double interval_s; /* --interval; 0: totals since reset */

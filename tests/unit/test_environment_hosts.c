@@ -301,6 +301,14 @@ static void test_doubts(void **state)
                         "x: runbooks.n.hosts: nobody is neither a host nor the group of one\n");
 }
 
+static struct environment *from_arguments(struct fixture *f, const char *const dsns[], size_t dsn_count,
+                                          const char *const destinations[], size_t host_count,
+                                          struct error_list *errors)
+{
+    return environment_from_arguments(
+        f, &(struct environment_arguments){dsns, dsn_count, destinations, host_count, NULL, 0}, errors);
+}
+
 static void test_hosts_of_the_command_line(void **state)
 {
     struct fixture *f = *state;
@@ -308,7 +316,7 @@ static void test_hosts_of_the_command_line(void **state)
         "web1",     "ops@web1",        "ops@web1:2222",        "ops@web1:2222", "ssh://me@[2001:db8::1]:22",
         "10.0.0.5", "u@d@host.domain", "ssh://ops@db1:22/home"};
     static const char *const dsns[] = {"host=db1 dbname=app"};
-    struct environment *e = environment_from_arguments(f, NULL, 0, destinations, 8, f->errors);
+    struct environment *e = from_arguments(f, NULL, 0, destinations, 8, f->errors);
     assert_non_null(e);
     assert_string_equal(hosts_text(f, e), "web1 - web1\n"
                                           "web1-2 - ops@web1\n"
@@ -321,16 +329,16 @@ static void test_hosts_of_the_command_line(void **state)
     assert_true(e->access.locked);
     assert_string_equal(e->title, "7 hosts");
     assert_string_equal(e->ssh.transport, "auto");
-    e = environment_from_arguments(f, dsns, 1, destinations, 2, f->errors);
+    e = from_arguments(f, dsns, 1, destinations, 2, f->errors);
     assert_non_null(e);
     assert_string_equal(e->title, "1 server, 2 hosts");
     assert_int_equal(e->server_count, 1);
-    e = environment_from_arguments(f, NULL, 0, destinations, 1, f->errors);
+    e = from_arguments(f, NULL, 0, destinations, 1, f->errors);
     assert_string_equal(e->title, "web1");
     static const char *const wrong[] = {"-oProxyCommand=x", "a b", "ops@", ""};
     for (size_t i = 0; i < 4; i++) {
         struct error_list *errors = error_list_new(f);
-        assert_null(environment_from_arguments(f, NULL, 0, &wrong[i], 1, errors));
+        assert_null(from_arguments(f, NULL, 0, &wrong[i], 1, errors));
         assert_int_equal(errors->count, 1);
         assert_string_equal(errors->items[0].what, "not an SSH destination");
     }
