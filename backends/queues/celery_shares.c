@@ -135,12 +135,33 @@ static int64_t window_size(const struct seen_sample *sample)
     return fits >= 4 ? 4 : 1;
 }
 
+/* The windows that cover the next SEEN_NEAR jobs: none goes over the end of one of the queue's lists. Where
+ * the one of that number begins and how long it is; false: there is none. */
+static bool head_window(const struct seen_queue *queue, int number, int64_t *start, int64_t *count)
+{
+    int64_t size = queue->sample->window_size, before = 0;
+    for (int step = 0; step < CELERY_STEPS && before < SEEN_NEAR && number < SEEN_HEADS; step++) {
+        int64_t length = queue->lists[step].length > 0 ? queue->lists[step].length : 0;
+        int64_t near = length < SEEN_NEAR - before ? length : SEEN_NEAR - before;
+        int64_t windows = (near + size - 1) / size;
+        if (number < windows) {
+            *start = before + number * size;
+            *count = size < near - number * size ? size : near - number * size;
+            return true;
+        }
+        number -= (int)windows;
+        before += length;
+    }
+    return false;
+}
+
 static int head_windows(const struct seen_queue *queue)
 {
-    int64_t near = queue->ready < SEEN_NEAR ? queue->ready : SEEN_NEAR;
-    int64_t size = queue->sample->window_size;
-    int64_t count = (near + size - 1) / size;
-    return (int)(count < SEEN_HEADS ? count : SEEN_HEADS);
+    int64_t start, count;
+    int number = 0;
+    while (number < SEEN_HEADS && head_window(queue, number, &start, &count))
+        number++;
+    return number;
 }
 
 static bool want_window(struct sampling *sampling, struct seen_queue *queue, struct seen_window *window,
@@ -164,12 +185,11 @@ static bool want_window(struct sampling *sampling, struct seen_queue *queue, str
 static bool want_head(struct sampling *sampling, struct seen_queue *queue)
 {
     struct seen_sample *sample = queue->sample;
-    int windows = head_windows(queue);
-    if (sample->next_head >= windows)
+    int64_t start, count;
+    if (sample->next_head >= SEEN_HEADS || !head_window(queue, sample->next_head, &start, &count))
         sample->next_head = 0;
-    int which = sample->next_head;
-    if (!want_window(sampling, queue, &sample->heads[which], which * sample->window_size,
-                     sample->window_size))
+    if (!head_window(queue, sample->next_head, &start, &count) ||
+        !want_window(sampling, queue, &sample->heads[sample->next_head], start, count))
         return false;
     sample->next_head++;
     return true;
@@ -334,7 +354,7 @@ static bool is_whole(const struct seen_queue *queue, double now)
     for (int i = 0; i < SEEN_HEADS && !is_over(queue); i++)
         if (is_fresh(&queue->sample->heads[i], now))
             read += queue->sample->heads[i].count;
-    return !is_over(queue) && read >= queue->ready && head_windows(queue) <= SEEN_HEADS;
+    return !is_over(queue) && read >= queue->ready;
 }
 
 struct counted {
