@@ -113,6 +113,8 @@ void change_step_done(struct change *change, struct change_step *step, enum step
                       const struct error *error);
 /* Nothing more of it is sent; what is in flight is waited for. Does nothing when it is not being sent. */
 void change_stop(struct change *change);
+/* Was it? For steps that take long: they end where they can be continued. */
+bool change_stopped(const struct change *change);
 /* The same, and what is in flight counts as unknown from now on: `done` comes as soon as that is on record.
  * Only for changes that are `withdrawable`. */
 void change_abandon(struct change *change);

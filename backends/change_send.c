@@ -299,6 +299,11 @@ void change_stop(struct change *change)
         change->run->stopped = true;
 }
 
+bool change_stopped(const struct change *change)
+{
+    return change->run && change->run->stopped;
+}
+
 void change_step_done(struct change *change, struct change_step *step, enum step_outcome outcome,
                       const struct error *error)
 {
