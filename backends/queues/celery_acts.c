@@ -1,6 +1,4 @@
 /* Acts on Celery: what is possible, and preparing it: which file reads and builds what. */
-#include "backends/queues/celery.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +7,7 @@
 #include <talloc.h>
 #include <time.h>
 
+#include "backends/queues/celery.h"
 #include "backends/queues/celery_acts_prepare.h"
 #include "core/clock.h"
 
@@ -25,7 +24,8 @@ static void *there(void *made)
 static bool too_old(const char *version)
 {
     int major = 0, minor = 0;
-    return version && sscanf(version, "%d.%d", &major, &minor) == 2 && (major < 6 || (major == 6 && minor < 2));
+    return version && sscanf(version, "%d.%d", &major, &minor) == 2 &&
+           (major < 6 || (major == 6 && minor < 2));
 }
 
 static bool by_control(enum queue_act act)
@@ -52,10 +52,12 @@ const char *celery_act_absent(const struct queue_system *base, enum queue_act ac
 {
     const struct celery_system *system = (const struct celery_system *)base;
     if (act == ACT_RUN_NOW)
-        return "a worker keeps jobs with an ETA in its memory, and Celery has no message that makes it run one "
+        return "a worker keeps jobs with an ETA in its memory, and Celery has no message that makes it run "
+               "one "
                "now";
     if (act == ACT_SCHEDULE_RUN || act == ACT_SCHEDULE_ENABLE || act == ACT_SCHEDULE_DISABLE)
-        return "Celery keeps its schedule in beat: the entries of django-celery-beat are a system of their own";
+        return "Celery keeps its schedule in beat: the entries of django-celery-beat are a system of their "
+               "own";
     if (redis_server_topology(system->redis) == REDIS_CLUSTER)
         return "Celery does not run on a Redis Cluster";
     if (!by_control(act) && too_old(redis_server_version(system->redis)))
@@ -124,7 +126,7 @@ const char *celery_dead_letters_of(const char *list)
 {
     static const char begin[] = "dlq:";
     return strncmp(list, begin, sizeof begin - 1) == 0 && list[sizeof begin - 1] ? list + sizeof begin - 1
-                                                                                : NULL;
+                                                                                 : NULL;
 }
 
 /* ---- preparing ---- */
@@ -208,9 +210,8 @@ static bool copy_request(struct celery_prepare *p, const struct queue_act_reques
 
 static bool results_are_meant(const struct queue_act_request *request)
 {
-    return request->act == ACT_RETRY &&
-           ((request->job_count && request->jobs[0].state == JOB_FAILED) ||
-            (request->states & (1u << JOB_FAILED)));
+    return request->act == ACT_RETRY && ((request->job_count && request->jobs[0].state == JOB_FAILED) ||
+                                         (request->states & (1u << JOB_FAILED)));
 }
 
 static void look(struct celery_prepare *p)

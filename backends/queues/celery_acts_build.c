@@ -1,5 +1,5 @@
-/* The changes of acts on Celery's jobs: their steps, with the commands as they will be sent, and what confirms
- * them. The words about what they do are in celery_acts_words.c. */
+/* The changes of acts on Celery's jobs: their steps, with the commands as they will be sent, and what
+ * confirms them. The words about what they do are in celery_acts_words.c. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +51,7 @@ static struct celery_step *target_step(struct celery_prepare *p, struct celery_t
     bool picks = !target->many && target->count <= PICK_MOST && near_an_end(target);
     bool in_place = act->act == ACT_NEUTRALISE && replaces_in_place(target);
     struct celery_step *own = celery_step_new(act, target->list, target->level,
-                                              in_place                                ? celery_run_replace
+                                              in_place                              ? celery_run_replace
                                               : picks && act->act != ACT_NEUTRALISE ? celery_run_pick
                                                                                     : celery_run_walk);
     own->meant = target->count;
@@ -77,7 +77,8 @@ static struct celery_step *target_step(struct celery_prepare *p, struct celery_t
 static char *list_words(const void *context, const struct celery_system *system, const char *list, int level)
 {
     char *safe = safe_line_new(context, list);
-    return level ? there(talloc_asprintf(context, "%s, priority %d", safe, system->names.steps[level])) : safe;
+    return level ? there(talloc_asprintf(context, "%s, priority %d", safe, system->names.steps[level]))
+                 : safe;
 }
 
 static char *target_subject(struct celery_prepare *p, const struct celery_target *target)
@@ -119,12 +120,14 @@ void celery_build_jobs(struct celery_prepare *p)
     const char *ids = celery_id_list_text(act->ids);
     for (size_t i = 0; i < p->target_count; i++) {
         struct celery_target *target = &p->targets[i];
+        if (!target->count)
+            continue;
         struct celery_step *own = target_step(p, target);
         char *where = list_words(p, p->system, target->list, target->level);
-        char *named = i == 0 ? there(talloc_asprintf(p, "%s: %s", where, ids)) : where;
+        act->queue = talloc_strdup(act, target->list);
+        char *named = act->change->step_count == 1 ? there(talloc_asprintf(p, "%s: %s", where, ids)) : where;
         celery_build_command(own, named, target_subject(p, target));
     }
-    act->queue = talloc_strdup(act, p->targets[0].list);
     celery_build_words(act, act->meant, act->queue);
     struct change *change = act->change;
     if (act->meant == 1 && act->act != ACT_TENANT_ASIDE) {
@@ -176,9 +179,8 @@ void celery_build_return(struct celery_act *act, const char *group, const char *
         own->group = talloc_strdup(own, group);
         own->meant = lengths[level] > 0 ? lengths[level] : 0;
         char *where = list_words(own, act->system, group, level);
-        celery_build_command(own, where,
-                             lengths[level] > 0 ? format_count(count, sizeof count, (double)own->meant)
-                                                : NULL);
+        celery_build_command(
+            own, where, lengths[level] > 0 ? format_count(count, sizeof count, (double)own->meant) : NULL);
     }
 }
 
@@ -191,8 +193,8 @@ static void build_empty(struct celery_act *act, const struct celery_found *found
     celery_build_command(own, found->group, format_count(count, sizeof count, (double)found->total));
 }
 
-/* A move that was interrupted: what is held is looked at again by what the note says. Jobs that were given one
- * by one cannot be told any more: then all of it goes back. */
+/* A move that was interrupted: what is held is looked at again by what the note says. Jobs that were given
+ * one by one cannot be told any more: then all of it goes back. */
 static bool build_continue(struct celery_prepare *p, const struct celery_found *found)
 {
     struct celery_act *act = p->act;
@@ -229,8 +231,8 @@ void celery_build_aside(struct celery_prepare *p)
     if (p->request.argument && act->act != ACT_CONTINUE)
         first = strcmp(p->request.argument, "first") == 0;
     if (act->act == ACT_CONTINUE && p->found_count > 1) {
-        celery_prepare_fail(p, ERROR_USAGE, "Name the one that is meant.",
-                            "%zu moves were interrupted", p->found_count);
+        celery_prepare_fail(p, ERROR_USAGE, "Name the one that is meant.", "%zu moves were interrupted",
+                            p->found_count);
         return;
     }
     for (size_t i = 0; i < p->found_count; i++) {

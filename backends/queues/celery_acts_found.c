@@ -116,8 +116,8 @@ static void count_groups(struct celery_prepare *p)
         const struct celery_found *found = &p->found[i];
         redis_batch_add(p->batch, "HGETALL", celery_aside_note(p->batch, p->system, found->group), NULL);
         for (int level = 0; level < CELERY_STEPS; level++) {
-            redis_batch_add(p->batch, "LLEN",
-                            celery_aside_list(p->batch, p->system, found->group, level), NULL);
+            redis_batch_add(p->batch, "LLEN", celery_aside_list(p->batch, p->system, found->group, level),
+                            NULL);
             redis_batch_add(p->batch, "LLEN",
                             celery_queue_key(p->batch, p->system, found->queue, level, NULL), NULL);
         }

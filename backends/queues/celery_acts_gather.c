@@ -215,7 +215,7 @@ void celery_gather(struct celery_prepare *p)
         celery_prepare_done(p, NULL);
         return;
     }
-    unsigned states = p->request.states ? p->request.states
+    unsigned states = p->request.states       ? p->request.states
                       : act->act == ACT_RETRY ? 1u << JOB_DEAD
                                               : 1u << JOB_READY;
     struct queue_read_request request = {.queue = p->request.queue,

@@ -53,8 +53,8 @@ void celery_command_bytes(struct celery_command *command, const char *bytes, siz
 void celery_command_number(struct celery_command *command, int64_t number);
 
 struct celery_step;
-/* How many jobs one script moves (0.8 ms for jobs of 1 kB), and how near to an end of a list a job must be to be
- * taken out alone. */
+/* How many jobs one script moves (0.8 ms for jobs of 1 kB), and how near to an end of a list a job must be to
+ * be taken out alone. */
 enum { CELERY_CALLS = 2, CELERY_CHUNK = 250, CELERY_CHUNK_BYTES = 1 << 20, CELERY_NEAR = 4000 };
 
 /* What a change is about; a talloc child of it, and its `data`. */
@@ -80,18 +80,18 @@ struct celery_act {
 struct celery_step {
     struct celery_act *act;
     struct change_step *step;
-    const char *list; /* base name of the list that is acted on: the queue, or "dlq:reports" */
-    int level;        /* priority step */
-    const char *live; /* its key */
-    const char *group;         /* what is set aside, or comes back; NULL */
-    const char *to_queue;      /* a queue instead of a group (retry); NULL */
-    const char *hold;          /* group of the hold list; NULL */
-    const struct job *jobs;    /* given one by one, with raw bytes; NULL */
+    const char *list;       /* base name of the list that is acted on: the queue, or "dlq:reports" */
+    int level;              /* priority step */
+    const char *live;       /* its key */
+    const char *group;      /* what is set aside, or comes back; NULL */
+    const char *to_queue;   /* a queue instead of a group (retry); NULL */
+    const char *hold;       /* group of the hold list; NULL */
+    const struct job *jobs; /* given one by one, with raw bytes; NULL */
     size_t job_count;
-    int64_t meant;             /* jobs */
+    int64_t meant; /* jobs */
     void (*run)(struct celery_step *own);
-    void *engine; /* its own state, a talloc child of the step */
-    int64_t done, gone;        /* jobs */
+    void *engine;       /* its own state, a talloc child of the step */
+    int64_t done, gone; /* jobs */
     struct celery_call *calls[CELERY_CALLS];
 };
 
@@ -123,15 +123,15 @@ struct celery_step *celery_step_new(struct celery_act *act, const char *list, in
 
 /* ---- engines: run functions of steps ---- */
 
-void celery_run_walk(struct celery_step *own);     /* celery_acts_walk.c: rename, and back by a mask */
-void celery_run_replace(struct celery_step *own);  /* celery_acts_replace.c: expires, in place */
-void celery_run_pick(struct celery_step *own);     /* celery_acts_pick.c: some jobs near an end */
-void celery_run_return(struct celery_step *own);   /* celery_acts_return.c */
+void celery_run_walk(struct celery_step *own);    /* celery_acts_walk.c: rename, and back by a mask */
+void celery_run_replace(struct celery_step *own); /* celery_acts_replace.c: expires, in place */
+void celery_run_pick(struct celery_step *own);    /* celery_acts_pick.c: some jobs near an end */
+void celery_run_return(struct celery_step *own);  /* celery_acts_return.c */
 void celery_run_return_first(struct celery_step *own);
 void celery_run_purge(struct celery_step *own);
 void celery_run_empty(struct celery_step *own);
-void celery_run_requeue(struct celery_step *own);  /* celery_acts_requeue.c */
-void celery_run_send(struct celery_step *own);     /* celery_acts_retry.c */
+void celery_run_requeue(struct celery_step *own); /* celery_acts_requeue.c */
+void celery_run_send(struct celery_step *own);    /* celery_acts_retry.c */
 
 /* The priority step of a queue that a message belongs to. */
 int celery_level_of(const struct celery_system *system, const char *raw, size_t length);

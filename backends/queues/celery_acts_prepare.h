@@ -1,5 +1,5 @@
-/* Preparing an act on Celery: reading which jobs are meant, and building the change. Only celery_acts*.c include
- * it. */
+/* Preparing an act on Celery: reading which jobs are meant, and building the change. Only celery_acts*.c
+ * include it. */
 #ifndef BACKENDS_QUEUES_CELERY_ACTS_PREPARE_H
 #define BACKENDS_QUEUES_CELERY_ACTS_PREPARE_H
 
@@ -12,7 +12,7 @@ struct celery_target {
     char *list; /* base name */
     int level;
     int64_t count;
-    int64_t length; /* of the list, when it was looked at last; -1: unknown */
+    int64_t length;   /* of the list, when it was looked at last; -1: unknown */
     struct job *jobs; /* copies with raw bytes, while they are few; then NULL */
     size_t job_count;
     bool many; /* they were not kept */

@@ -26,12 +26,12 @@ struct replacing {
     struct found *found; /* of this window, not yet replaced */
     size_t found_count, sent;
     int64_t shift;
-    int64_t at;       /* where the window begins */
-    int64_t asked;    /* elements of it */
-    size_t hint;      /* job whose place is looked at; beyond the last: the whole list is read */
+    int64_t at;    /* where the window begins */
+    int64_t asked; /* elements of it */
+    size_t hint;   /* job whose place is looked at; beyond the last: the whole list is read */
     int pass;
-    size_t missed;    /* in this pass: they moved between reading and replacing */
-    size_t most;      /* replaced in one call */
+    size_t missed; /* in this pass: they moved between reading and replacing */
+    size_t most;   /* replaced in one call */
     double sent_at, bytes, read;
     bool short_window, over;
 };

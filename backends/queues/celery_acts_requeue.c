@@ -1,8 +1,8 @@
 /*
- * Jobs that a dead worker holds go back to their queue. The broker does not say who holds a job, so it is only
- * safe when every live worker has said twice, some seconds apart, that it does not have it: the first answers
- * are those that were asked for before, the second are asked for here, right before. Then each job is compared
- * with what was read and moved in one script.
+ * Jobs that a dead worker holds go back to their queue. The broker does not say who holds a job, so it is
+ * only safe when every live worker has said twice, some seconds apart, that it does not have it: the first
+ * answers are those that were asked for before, the second are asked for here, right before. Then each job is
+ * compared with what was read and moved in one script.
  */
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -33,7 +33,8 @@ static void *there(void *made)
 /* Is the id among what a worker told: entries with an id, or with a request that has one. */
 static bool told(struct json_object *list, const char *id)
 {
-    for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list); i++) {
+    for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list);
+         i++) {
         struct json_object *entry = json_object_array_get_idx(list, i), *request, *value;
         if (json_object_object_get_ex(entry, "request", &request))
             entry = request;
@@ -75,7 +76,8 @@ static char *by_itself(const struct celery_prepare *p)
     if (first <= 0)
         return there(talloc_strdup((void *)p, "Celery gives them back when the visibility timeout is over."));
     double due = first + p->system->names.visibility_timeout_s, now = clock_wall();
-    return there(talloc_asprintf((void *)p, "Celery gives them back by itself at %s%s%s, or up to 100 s later.",
+    return there(talloc_asprintf((void *)p,
+                                 "Celery gives them back by itself at %s%s%s, or up to 100 s later.",
                                  clock_hour_minute(at, sizeof at, due), due > now ? ", in " : "",
                                  due > now ? format_s(in, sizeof in, due - now) : ""));
 }
@@ -83,8 +85,9 @@ static char *by_itself(const struct celery_prepare *p)
 static bool answers_allow(struct celery_prepare *p, const struct celery_answers *answers)
 {
     if (!answers || clock_wall() - answers->asked_at > FRESH_S)
-        return celery_prepare_fail(p, ERROR_INTERLOCK, "Ask the workers first.",
-                                   "what the workers hold is not known: they were not asked in the last 5 min");
+        return celery_prepare_fail(
+            p, ERROR_INTERLOCK, "Ask the workers first.",
+            "what the workers hold is not known: they were not asked in the last 5 min");
     if (complete(answers))
         return true;
     return celery_prepare_fail(p, ERROR_INTERLOCK, by_itself(p),
@@ -101,12 +104,12 @@ static bool make_ready(struct celery_prepare *p, const struct job *job, const st
     struct error error;
     char digits[41];
     size_t length;
-    if (!value->text || !celery_unacked_message(value->text, value->length, &message, &exchange, &routing_key))
+    if (!value->text ||
+        !celery_unacked_message(value->text, value->length, &message, &exchange, &routing_key))
         return false;
     celery_envelope_scan(&envelope, message.at, message.length, NULL);
-    char *redelivered = envelope.poison == POISON_A
-                            ? NULL
-                            : celery_envelope_redelivered(p, &envelope, &length, &error);
+    char *redelivered =
+        envelope.poison == POISON_A ? NULL : celery_envelope_redelivered(p, &envelope, &length, &error);
     if (!redelivered)
         return false;
     celery_envelope_scan(&envelope, redelivered, length, NULL);
@@ -155,9 +158,11 @@ static void build(void *data, const struct error *error)
         change->confirm_prompt = "the last four characters of the job";
     }
     if (p->elsewhere || p->not_in_list)
-        change->left_out = talloc_asprintf(
-            change, "%" PRId64 " that a live worker has, %" PRId64 " that are not there any more or are no "
-            "messages", p->elsewhere, p->not_in_list);
+        change->left_out = talloc_asprintf(change,
+                                           "%" PRId64 " that a live worker has, %" PRId64
+                                           " that are not there any more or are no "
+                                           "messages",
+                                           p->elsewhere, p->not_in_list);
     celery_build_watch(act);
     celery_prepare_done(p, change);
 }
@@ -196,7 +201,8 @@ static void look_up(struct celery_prepare *p)
     char *unacked = celery_key(p, p->system, p->system->names.unacked);
     p->batch = redis_batch_new(p);
     for (size_t i = 0; i < p->request.job_count; i++)
-        redis_batch_add(p->batch, "HGET", unacked, p->request.jobs[i].tag ? p->request.jobs[i].tag : "", NULL);
+        redis_batch_add(p->batch, "HGET", unacked, p->request.jobs[i].tag ? p->request.jobs[i].tag : "",
+                        NULL);
     redis_batch_ask(p->batch, p->system->redis, p->system->database, values_read, p);
 }
 
@@ -301,9 +307,8 @@ static void give_back_next(struct celery_step *own)
     struct celery_command *command = celery_step_eval(own, own, SCRIPT_REQUEUE, 3);
     celery_command_add(command, celery_key(command, system, system->names.unacked));
     celery_command_add(command, celery_key(command, system, system->names.unacked_index));
-    celery_command_add(command,
-                       celery_queue_key(command, system, job->queue,
-                                        celery_level_of(system, job->raw, job->raw_length), NULL));
+    celery_command_add(command, celery_queue_key(command, system, job->queue,
+                                                 celery_level_of(system, job->raw, job->raw_length), NULL));
     celery_command_add(command, job->tag);
     celery_command_add(command, job->arguments);
     celery_command_bytes(command, job->raw, job->raw_length);
@@ -311,12 +316,16 @@ static void give_back_next(struct celery_step *own)
     talloc_free(command);
 }
 
-static void refuse(struct requeueing *r, const char *format, int64_t heard, size_t count)
+static void refuse(struct requeueing *r, int64_t heard, size_t count)
 {
     struct error error;
     const struct change *change = r->own->act->change;
     error_set(&error, ERROR_INTERLOCK, change->server, change->title,
-              "Celery gives them back by itself when the visibility timeout is over.", format, heard, count);
+              "Celery gives them back by itself when the visibility timeout is over.",
+              "%" PRId64
+              " workers are there and %zu told what they hold: one that is silent may have these jobs, "
+              "and they would run twice",
+              heard, count);
     celery_step_fail(r->own, &error, false);
 }
 
@@ -337,8 +346,7 @@ static void asked(void *data, const struct celery_reply *replies, size_t count, 
             r->held[j] = r->held[j] || told(replies[i].value, own->jobs[j].id);
     }
     if ((int64_t)told_count != heard) {
-        refuse(r, "%" PRId64 " workers are there and %zu told what they hold: one that is silent may have "
-                  "these jobs, and they would run twice", heard, told_count);
+        refuse(r, heard, told_count);
         return;
     }
     r->method++;
@@ -388,7 +396,7 @@ void celery_run_requeue(struct celery_step *own)
     r->wait.data = r;
     talloc_set_destructor(r, requeueing_destroy);
     if (!answers) {
-        refuse(r, "what the workers hold is not known any more (%" PRId64 " of %zu)", 0, 0);
+        refuse(r, 0, 0);
         return;
     }
     name_workers(r, answers);

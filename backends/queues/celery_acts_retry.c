@@ -1,5 +1,5 @@
-/* Failed jobs again. Dead letters go back as they are (celery_acts_gather.c); a result alone has to be made into
- * a message, which is possible only when it was written with result_extended. */
+/* Failed jobs again. Dead letters go back as they are (celery_acts_gather.c); a result alone has to be made
+ * into a message, which is possible only when it was written with result_extended. */
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>

@@ -82,10 +82,10 @@ int celery_step_note(struct celery_command *command, const struct celery_step *o
     void *context = talloc_new(NULL);
     char *since = there(talloc_asprintf(context, "%.3f", clock_wall()));
     char *user = files_user(context);
-    int words = note_pair(command, "act", queue_act_name(act->act)) +
-                note_pair(command, "queue", own->list) + note_pair(command, "tenant", act->tenant) +
-                note_pair(command, "filter", act->filter_text) + note_pair(command, "since", since) +
-                note_pair(command, "by", user) + note_pair(command, "reason", act->change->reason);
+    int words = note_pair(command, "act", queue_act_name(act->act)) + note_pair(command, "queue", own->list) +
+                note_pair(command, "tenant", act->tenant) + note_pair(command, "filter", act->filter_text) +
+                note_pair(command, "since", since) + note_pair(command, "by", user) +
+                note_pair(command, "reason", act->change->reason);
     talloc_free(context);
     return words;
 }
@@ -216,9 +216,9 @@ void celery_step_over(struct celery_step *own)
     char gone[32];
     format_count(gone, sizeof gone, (double)own->gone);
     step->name = there(talloc_asprintf(change, "%s of %s", counted, own->list));
-    step->output = there(
-        own->gone ? talloc_asprintf(change, "%s; %s had run or moved meanwhile", counted, gone)
-                  : talloc_strdup(change, counted));
+    step->output =
+        there(own->gone ? talloc_asprintf(change, "%s; %s had run or moved meanwhile", counted, gone)
+                        : talloc_strdup(change, counted));
     if (own->done > 0 || own->gone == 0) {
         change_step_done(change, step, STEP_DONE, NULL);
         return;
@@ -235,8 +235,8 @@ void celery_step_fail(struct celery_step *own, const struct error *error, bool l
     struct change *change = own->act->change;
     struct error why = *error;
     if (own->done)
-        own->step->output = there(talloc_asprintf(change, "%s were done before",
-                                                  jobs_text(change, own->done, own->done)));
+        own->step->output =
+            there(talloc_asprintf(change, "%s were done before", jobs_text(change, own->done, own->done)));
     if (lost)
         error_set(&why, error->kind, error->where, change->title,
                   "Look at the queue and at what is set aside: a move that did not end can be continued.",

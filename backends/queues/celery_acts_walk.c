@@ -34,7 +34,7 @@ struct walk {
     size_t decided;
     struct swap *swaps;
     size_t swap_count;
-    int64_t pending;    /* asked for and not yet read: the sum of the windows that are on their way */
+    int64_t pending; /* asked for and not yet read: the sum of the windows that are on their way */
     int64_t windows[2];
     int window_count;
     size_t taking;      /* in the piece that is being moved */
@@ -214,8 +214,8 @@ static void fail_here(struct celery_step *own, const struct error *error, bool l
     walk->over = true;
     if (!lost && !*why.todo)
         error_set(&why, error->kind, error->where, error->what,
-                  "What is not looked at yet waits in the hold list: continue the move, or put it back.", "%s",
-                  error->why);
+                  "What is not looked at yet waits in the hold list: continue the move, or put it back.",
+                  "%s", error->why);
     celery_step_fail(own, &why, lost);
 }
 
@@ -344,7 +344,7 @@ static struct celery_command *hold_command(struct celery_step *own)
     struct walk *walk = own->engine;
     bool beside = own->group != NULL;
     struct celery_command *command = celery_step_eval(walk, own, SCRIPT_HOLD, 6);
-    const char *const keys[] = {own->live,    walk->hold,   walk->note,
+    const char *const keys[] = {own->live,     walk->hold,   walk->note,
                                 walk->scratch, walk->beside, walk->targets[own->group ? own->level : 0]};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         celery_command_add(command, keys[i]);

@@ -25,15 +25,17 @@ static const struct {
     enum hazard hazard;
     const char *effect, *milder, *undo;
 } words[ACT_COUNT] = {
-    [ACT_NEUTRALISE] = {"neutralised", "Neutralise %s of %s", HAZARD_DESTROY,
-                        "They stay where they are and get an `expires` in the past; the worker that takes one "
-                        "drops it, with the result REVOKED (expired). What follows them (chains, chords) does "
-                        "not run.",
-                        "park them: they can come back", NULL},
-    [ACT_PARK] = {"parked", "Park %s of %s", HAZARD_CHANGE,
-                  "They leave the queue, byte by byte as they are, into a list beside it; no worker takes them "
-                  "until they are put back.",
-                  NULL, "unpark them"},
+    [ACT_NEUTRALISE] =
+        {"neutralised", "Neutralise %s of %s", HAZARD_DESTROY,
+         "They stay where they are and get an `expires` in the past; the worker that takes one "
+         "drops it, with the result REVOKED (expired). What follows them (chains, chords) does "
+         "not run.",
+         "park them: they can come back", NULL},
+    [ACT_PARK] =
+        {"parked", "Park %s of %s", HAZARD_CHANGE,
+         "They leave the queue, byte by byte as they are, into a list beside it; no worker takes them "
+         "until they are put back.",
+         NULL, "unpark them"},
     [ACT_DISCARD] = {"discarded", "Discard %s of %s", HAZARD_DESTROY,
                      "They leave the list for the trash, where no worker takes them.",
                      "park them: they are not meant to go away", "restore them, until the trash is emptied"},
@@ -41,27 +43,29 @@ static const struct {
                    "Each goes back to the queue that it came from, with the same id, arguments and tenant, "
                    "behind what waits there. What it did before it failed is done again.",
                    NULL, NULL},
-    [ACT_TENANT_ASIDE] = {"set aside", "Take %s out of %s", HAZARD_CHANGE,
-                          "They are kept in order beside the queue; those that come in until it is over may be "
-                          "taken, too. The others keep their order.",
-                          NULL, "put them back"},
+    [ACT_TENANT_ASIDE] =
+        {"set aside", "Take %s out of %s", HAZARD_CHANGE,
+         "They are kept in order beside the queue; those that come in until it is over may be "
+         "taken, too. The others keep their order.",
+         NULL, "put them back"},
     [ACT_TENANT_BACK] = {"put back", "Put %s back into %s", HAZARD_CHANGE, NULL, NULL, NULL},
     [ACT_UNPARK] = {"put back", "Put %s back into %s", HAZARD_CHANGE, NULL, NULL, NULL},
     [ACT_RESTORE] = {"restored", "Restore %s of %s", HAZARD_CHANGE, NULL, NULL, NULL},
-    [ACT_PURGE] = {"purged", "Purge %s of %s", HAZARD_DESTROY,
-                   "The queue is empty at once; its jobs lie in the trash, byte by byte as they are. Workers go "
-                   "on with what they hold already.",
-                   "take one tenant's jobs aside, or park what matches a filter",
-                   "restore them, until the trash is emptied"},
+    [ACT_PURGE] =
+        {"purged", "Purge %s of %s", HAZARD_DESTROY,
+         "The queue is empty at once; its jobs lie in the trash, byte by byte as they are. Workers go "
+         "on with what they hold already.",
+         "take one tenant's jobs aside, or park what matches a filter",
+         "restore them, until the trash is emptied"},
     [ACT_EMPTY_TRASH] = {"removed", "Remove %s of %s for good", HAZARD_DESTROY,
                          "They are gone, and their memory is free again.", NULL, NULL},
-    [ACT_CONTINUE] = {"looked at", "Go on with %s of %s", HAZARD_CHANGE, NULL,
-                      NULL, NULL},
-    [ACT_REQUEUE] = {"requeued", "Give %s of %s to another worker", HAZARD_CHANGE,
-                     "They go back to the queue and run next, marked as redelivered. Right before, all workers "
-                     "are asked again; what one of them has is left alone. A job that its worker had begun runs "
-                     "again.",
-                     "wait: Celery gives them back by itself when the visibility timeout is over", NULL},
+    [ACT_CONTINUE] = {"looked at", "Go on with %s of %s", HAZARD_CHANGE, NULL, NULL, NULL},
+    [ACT_REQUEUE] =
+        {"requeued", "Give %s of %s to another worker", HAZARD_CHANGE,
+         "They go back to the queue and run next, marked as redelivered. Right before, all workers "
+         "are asked again; what one of them has is left alone. A job that its worker had begun runs "
+         "again.",
+         "wait: Celery gives them back by itself when the visibility timeout is over", NULL},
 };
 
 static bool walks(const struct celery_act *act)
@@ -78,7 +82,8 @@ static const char *returns(const struct celery_act *act)
 {
     const struct celery_step *own = act->change->steps[0].data;
     if (own->run == celery_run_return_first)
-        return "They run before what waits in the queue now, in their order. Where both are long, the jobs of "
+        return "They run before what waits in the queue now, in their order. Where both are long, the jobs "
+               "of "
                "the queue join them beside it first; workers take from the queue meanwhile.";
     return "They run after what waits in the queue now, in their order.";
 }
@@ -89,9 +94,11 @@ static const char *continues(const struct celery_act *act)
     if (own->run == celery_run_return_first)
         return "What was on its way back to the queue goes on, and runs first there.";
     if (act->put_back)
-        return "What is still held goes back to the queue in its order; nothing more is taken out. What came in "
+        return "What is still held goes back to the queue in its order; nothing more is taken out. What came "
+               "in "
                "since it was interrupted runs before it.";
-    return "What is still held is looked at: what matches goes where the move was to put it, the rest goes back "
+    return "What is still held is looked at: what matches goes where the move was to put it, the rest goes "
+           "back "
            "to the queue in its order. What came in since it was interrupted runs before it.";
 }
 
@@ -108,7 +115,8 @@ static void tell_effect(struct celery_act *act)
         change->effect = there(talloc_asprintf(
             change,
             "%s\nThe list is renamed, and goes back from its oldest job on, 250 at a time: workers find the "
-            "oldest all the while, and what comes in meanwhile stays behind. When it is stopped or breaks off, "
+            "oldest all the while, and what comes in meanwhile stays behind. When it is stopped or breaks "
+            "off, "
             "the rest waits in a hold list and the move can be continued.",
             effect));
 }
@@ -137,10 +145,9 @@ void celery_build_words(struct celery_act *act, int64_t count, const char *queue
     struct change *change = act->change;
     char number[32];
     format_count(number, sizeof number, (double)count);
-    char *jobs = act->tenant
-                     ? talloc_asprintf(change, "%s %s of tenant %s", number, count == 1 ? "job" : "jobs",
-                                       act->tenant)
-                     : talloc_asprintf(change, "%s %s", number, count == 1 ? "job" : "jobs");
+    char *jobs = act->tenant ? talloc_asprintf(change, "%s %s of tenant %s", number,
+                                               count == 1 ? "job" : "jobs", act->tenant)
+                             : talloc_asprintf(change, "%s %s", number, count == 1 ? "job" : "jobs");
     char *title = talloc_strdup(change, "");
     for (const char *at = words[act->act].title, *value = jobs; *at; at++)
         if (at[0] == '%' && at[1] == 's') {
@@ -179,7 +186,8 @@ static void add_script(char **text, enum celery_script script, const struct cele
 static void add_keys(char **text, const char *key, const char *more)
 {
     char *safe = safe_line_new(*text, key);
-    *text = there(talloc_asprintf_append_buffer(*text, " %s%s%s", safe, more ? " -> " : "", more ? more : ""));
+    *text =
+        there(talloc_asprintf_append_buffer(*text, " %s%s%s", safe, more ? " -> " : "", more ? more : ""));
     talloc_free(safe);
 }
 
@@ -203,9 +211,11 @@ void celery_build_command(struct celery_step *own, const char *target, const cha
         add_keys(&text, goes_on ? hold : own->live, goes_on ? NULL : safe_line_new(own, hold));
         add_script(&text, SCRIPT_WALK, own);
         add_keys(&text, hold, safe_line_new(own, own->live));
-        text = there(talloc_asprintf_append_buffer(
-            text, "%s%s, %d jobs at a time", own->act->put_back ? "" : to ? " or " : " with expires " CELERY_LONG_AGO,
-            !own->act->put_back && to ? to : "", CELERY_CHUNK));
+        text = there(talloc_asprintf_append_buffer(text, "%s%s, %d jobs at a time",
+                                                   own->act->put_back ? ""
+                                                   : to               ? " or "
+                                                                      : " with expires " CELERY_LONG_AGO,
+                                                   !own->act->put_back && to ? to : "", CELERY_CHUNK));
     } else if (own->run == celery_run_replace) {
         add_script(&text, SCRIPT_REPLACE, own);
         add_keys(&text, own->live, NULL);
@@ -266,7 +276,8 @@ static bool watch(struct change *change, char *buffer, size_t size)
         return at - act->watch_began > 10;
     snprintf(buffer, size, "ready %s -> %s after %s",
              format_count(before, sizeof before, (double)act->watch_before),
-             format_count(now, sizeof now, (double)ready), format_s(since, sizeof since, at - act->watch_began));
+             format_count(now, sizeof now, (double)ready),
+             format_s(since, sizeof since, at - act->watch_began));
     return at - act->watch_began > 6;
 }
 

@@ -69,7 +69,8 @@ static void add_key(struct listing *listing, const struct redis_answer *key)
     const char *stamp;
     char *queue;
     int level;
-    char *group = key->text ? celery_base_name(listing, listing->system, key->text, key->length, &level) : NULL;
+    char *group =
+        key->text ? celery_base_name(listing, listing->system, key->text, key->length, &level) : NULL;
     if (!group || level < 0 || !celery_aside_parse(group, group, &kind, &queue, &stamp)) {
         talloc_free(group);
         return;
@@ -146,8 +147,10 @@ static const char *note_text(const void *context, const struct redis_answer *not
 
 static const char *kind_name(enum celery_aside kind)
 {
-    static const char *const names[CELERY_ASIDES] = {
-        [ASIDE_PARK] = "parked", [ASIDE_TENANT] = "aside", [ASIDE_TRASH] = "trash", [ASIDE_HOLD] = "unfinished"};
+    static const char *const names[CELERY_ASIDES] = {[ASIDE_PARK] = "parked",
+                                                     [ASIDE_TENANT] = "aside",
+                                                     [ASIDE_TRASH] = "trash",
+                                                     [ASIDE_HOLD] = "unfinished"};
     return names[kind];
 }
 
@@ -212,8 +215,8 @@ static void listed(void *data, char *const *groups, size_t count, const struct e
         asking->groups[i] = there(talloc_strdup(asking, groups[i]));
         redis_batch_add(asking->batch, "HGETALL", celery_aside_note(asking->batch, system, groups[i]), NULL);
         for (int step = 0; step < CELERY_STEPS; step++)
-            redis_batch_add(asking->batch, "LLEN",
-                            celery_aside_list(asking->batch, system, groups[i], step), NULL);
+            redis_batch_add(asking->batch, "LLEN", celery_aside_list(asking->batch, system, groups[i], step),
+                            NULL);
     }
     if (count) {
         redis_batch_ask(asking->batch, system->redis, system->database, counted, asking);

@@ -1,5 +1,5 @@
-/* The ids of the jobs of a change: in memory while there are few, in a file of the state folder when there are
- * many, written by a worker. */
+/* The ids of the jobs of a change: in memory while there are few, in a file of the state folder when there
+ * are many, written by a worker. */
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -191,8 +191,8 @@ static char *shown_ids(const struct celery_id_list *list)
     char *joined = there(talloc_strdup(list, ""));
     for (char *line = text; *line;) {
         size_t length = strcspn(line, "\n");
-        joined = there(
-            talloc_asprintf_append_buffer(joined, "%s%.*s", *joined ? ", " : "", (int)length, line));
+        joined =
+            there(talloc_asprintf_append_buffer(joined, "%s%.*s", *joined ? ", " : "", (int)length, line));
         line += length + (line[length] == '\n');
     }
     talloc_free(text);

@@ -21,11 +21,6 @@ __attribute__((weak)) void celery_ask_schedule(struct celery_system *system)
     not_there(system, PART_SCHEDULE);
 }
 
-__attribute__((weak)) void celery_ask_aside(struct celery_system *system)
-{
-    not_there(system, PART_ASIDE);
-}
-
 __attribute__((weak)) struct queue_read *celery_read(struct queue_system *system,
                                                      const struct queue_read_request *request,
                                                      struct queue_read_handler handler)
@@ -49,25 +44,6 @@ celery_job(struct queue_system *system, const struct job *job,
            void (*done)(void *data, const struct job_facts *facts, const struct error *error), void *data)
 {
     (void)system, (void)job, (void)done, (void)data;
-}
-
-__attribute__((weak)) const char *celery_act_absent(const struct queue_system *system, enum queue_act act)
-{
-    (void)system, (void)act;
-    return "not done yet";
-}
-
-__attribute__((weak)) struct queue_prepare *celery_prepare(struct queue_system *system,
-                                                           const struct queue_act_request *request,
-                                                           struct queue_prepare_handler handler)
-{
-    (void)system, (void)request, (void)handler;
-    return NULL;
-}
-
-__attribute__((weak)) void celery_prepare_forsake(struct queue_prepare *prepare)
-{
-    (void)prepare;
 }
 
 __attribute__((weak)) void celery_watch_want(struct celery_system *system, bool wanted)

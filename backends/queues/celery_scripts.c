@@ -22,8 +22,8 @@
 /* When the last list of a group is gone, so is its note. */
 #define FORGET                                                                                               \
     "local function forget(note, first, last)\n"                                                             \
-    "  for i = first, last do if call('EXISTS', KEYS[i]) == 1 then return end end\n"                   \
-    "  call('DEL', note)\n"                                                                            \
+    "  for i = first, last do if call('EXISTS', KEYS[i]) == 1 then return end end\n"                         \
+    "  call('DEL', note)\n"                                                                                  \
     "end\n"
 
 static const char hold[] = ALLOW_OOM CALL REHEARSE
@@ -46,10 +46,10 @@ static const char hold[] = ALLOW_OOM CALL REHEARSE
     "call('RENAMENX', live, hold)\n"
     "return {'held', length}\n";
 
-static const char take[] = ALLOW_OOM CALL
-    "call('HSET', KEYS[1], 'owner', ARGV[1])\n"
-    "for i = 2, #ARGV - 1, 2 do call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end\n"
-    "return 1\n";
+static const char take[] =
+    ALLOW_OOM CALL "call('HSET', KEYS[1], 'owner', ARGV[1])\n"
+                   "for i = 2, #ARGV - 1, 2 do call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end\n"
+                   "return 1\n";
 
 /*
  * The queue's left end is where producers push, and where the oldest held job goes next. Jobs that came in
@@ -96,20 +96,19 @@ static const char walk[] = ALLOW_OOM CALL FORGET
     "if left == 0 then forget(note, 10, #KEYS); forget(KEYS[9], 5, 8) else left = left + fresh end\n"
     "return {'moved', left, fresh, replaced, known and 0 or 1}\n";
 
-static const char go_back[] = ALLOW_OOM CALL FORGET
-    "local from, live, note = KEYS[1], KEYS[2], KEYS[3]\n"
-    "local held, moved = call('LLEN', from), 0\n"
-    "if call('LLEN', live) == 0 and held > 0 then\n"
-    "  call('RENAMENX', from, live)\n"
-    "  moved = held\n"
-    "else\n"
-    "  while moved < held and moved < tonumber(ARGV[1]) do\n"
-    "    call('LMOVE', from, live, 'RIGHT', 'LEFT')\n"
-    "    moved = moved + 1\n"
-    "  end\n"
-    "end\n"
-    "forget(note, 4, #KEYS)\n"
-    "return {moved, held - moved}\n";
+static const char go_back[] = ALLOW_OOM CALL FORGET "local from, live, note = KEYS[1], KEYS[2], KEYS[3]\n"
+                                                    "local held, moved = call('LLEN', from), 0\n"
+                                                    "if call('LLEN', live) == 0 and held > 0 then\n"
+                                                    "  call('RENAMENX', from, live)\n"
+                                                    "  moved = held\n"
+                                                    "else\n"
+                                                    "  while moved < held and moved < tonumber(ARGV[1]) do\n"
+                                                    "    call('LMOVE', from, live, 'RIGHT', 'LEFT')\n"
+                                                    "    moved = moved + 1\n"
+                                                    "  end\n"
+                                                    "end\n"
+                                                    "forget(note, 4, #KEYS)\n"
+                                                    "return {moved, held - moved}\n";
 
 static const char go_back_first[] = ALLOW_OOM CALL REHEARSE FORGET
     "local from, live, note, most = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[1])\n"
@@ -131,52 +130,52 @@ static const char go_back_first[] = ALLOW_OOM CALL REHEARSE FORGET
     "forget(note, 4, #KEYS)\n"
     "return {over, call('LLEN', from)}\n";
 
-static const char purge[] = ALLOW_OOM CALL REHEARSE
-    "local lengths, any = {}, false\n"
-    "for i = 2, #KEYS, 2 do\n"
-    "  local length = call('LLEN', KEYS[i])\n"
-    "  if call('EXISTS', KEYS[i + 1]) == 1 then\n"
-    "    return redis.error_reply('ERR there is trash of that name')\n"
-    "  end\n"
-    "  local no = rehearse('RENAMENX', KEYS[i + 1], KEYS[i])\n"
-    "  if no then return no end\n"
-    "  any = any or length > 0\n"
-    "  lengths[#lengths + 1] = length\n"
-    "end\n"
-    "if not any then return lengths end\n"
-    "for i = 1, #ARGV - 1, 2 do call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end\n"
-    "for i = 2, #KEYS, 2 do\n"
-    "  if lengths[i / 2] > 0 then call('RENAMENX', KEYS[i], KEYS[i + 1]) end\n"
-    "end\n"
-    "return lengths\n";
+static const char purge[] =
+    ALLOW_OOM CALL REHEARSE "local lengths, any = {}, false\n"
+                            "for i = 2, #KEYS, 2 do\n"
+                            "  local length = call('LLEN', KEYS[i])\n"
+                            "  if call('EXISTS', KEYS[i + 1]) == 1 then\n"
+                            "    return redis.error_reply('ERR there is trash of that name')\n"
+                            "  end\n"
+                            "  local no = rehearse('RENAMENX', KEYS[i + 1], KEYS[i])\n"
+                            "  if no then return no end\n"
+                            "  any = any or length > 0\n"
+                            "  lengths[#lengths + 1] = length\n"
+                            "end\n"
+                            "if not any then return lengths end\n"
+                            "for i = 1, #ARGV - 1, 2 do call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end\n"
+                            "for i = 2, #KEYS, 2 do\n"
+                            "  if lengths[i / 2] > 0 then call('RENAMENX', KEYS[i], KEYS[i + 1]) end\n"
+                            "end\n"
+                            "return lengths\n";
 
-static const char empty[] = ALLOW_OOM CALL
-    "if call('HEXISTS', KEYS[1], 'returning') == 1 then return {-1} end\n"
-    "local lengths = {}\n"
-    "for i = 2, #KEYS do lengths[#lengths + 1] = call('LLEN', KEYS[i]) end\n"
-    "for i = 2, #KEYS do call('UNLINK', KEYS[i]) end\n"
-    "call('UNLINK', KEYS[1])\n"
-    "return lengths\n";
+static const char empty[] =
+    ALLOW_OOM CALL "if call('HEXISTS', KEYS[1], 'returning') == 1 then return {-1} end\n"
+                   "local lengths = {}\n"
+                   "for i = 2, #KEYS do lengths[#lengths + 1] = call('LLEN', KEYS[i]) end\n"
+                   "for i = 2, #KEYS do call('UNLINK', KEYS[i]) end\n"
+                   "call('UNLINK', KEYS[1])\n"
+                   "return lengths\n";
 
 /* Only the ends of a list move: what was at an index is there, or further from that end. */
-static const char replace[] = ALLOW_OOM CALL
-    "local list, span, shift, answer = KEYS[1], tonumber(ARGV[1]), 0, {0}\n"
-    "for i = 2, #ARGV, 3 do\n"
-    "  local at, found = tonumber(ARGV[i]), 0\n"
-    "  if at < 0 then at = at + call('LLEN', list) end\n"
-    "  at = math.max(at + shift, 0)\n"
-    "  local near = call('LRANGE', list, at, at + span)\n"
-    "  for d = 1, #near do\n"
-    "    if redis.sha1hex(near[d]) == ARGV[i + 1] then\n"
-    "      call('LSET', list, at + d - 1, ARGV[i + 2])\n"
-    "      shift, found = shift + d - 1, 1\n"
-    "      break\n"
-    "    end\n"
-    "  end\n"
-    "  answer[#answer + 1] = found\n"
-    "end\n"
-    "answer[1] = shift\n"
-    "return answer\n";
+static const char replace[] =
+    ALLOW_OOM CALL "local list, span, shift, answer = KEYS[1], tonumber(ARGV[1]), 0, {0}\n"
+                   "for i = 2, #ARGV, 3 do\n"
+                   "  local at, found = tonumber(ARGV[i]), 0\n"
+                   "  if at < 0 then at = at + call('LLEN', list) end\n"
+                   "  at = math.max(at + shift, 0)\n"
+                   "  local near = call('LRANGE', list, at, at + span)\n"
+                   "  for d = 1, #near do\n"
+                   "    if redis.sha1hex(near[d]) == ARGV[i + 1] then\n"
+                   "      call('LSET', list, at + d - 1, ARGV[i + 2])\n"
+                   "      shift, found = shift + d - 1, 1\n"
+                   "      break\n"
+                   "    end\n"
+                   "  end\n"
+                   "  answer[#answer + 1] = found\n"
+                   "end\n"
+                   "answer[1] = shift\n"
+                   "return answer\n";
 
 static const char pick[] = ALLOW_OOM CALL
     "local list, target, note, message = KEYS[1], KEYS[2], KEYS[3], ARGV[3]\n"
@@ -189,23 +188,21 @@ static const char pick[] = ALLOW_OOM CALL
     "if removed ~= 1 then call(pop, target) end\n"
     "return removed\n";
 
-static const char requeue[] = ALLOW_OOM CALL
-    "local value = call('HGET', KEYS[1], ARGV[1])\n"
-    "if not value then return 0 end\n"
-    "if redis.sha1hex(value) ~= ARGV[2] then return -1 end\n"
-    "call('ZREM', KEYS[2], '')\n"
-    "call('HDEL', KEYS[1], '')\n"
-    "call('RPUSH', KEYS[3], ARGV[3])\n"
-    "call('ZREM', KEYS[2], ARGV[1])\n"
-    "call('HDEL', KEYS[1], ARGV[1])\n"
-    "return 1\n";
+static const char requeue[] = ALLOW_OOM CALL "local value = call('HGET', KEYS[1], ARGV[1])\n"
+                                             "if not value then return 0 end\n"
+                                             "if redis.sha1hex(value) ~= ARGV[2] then return -1 end\n"
+                                             "call('ZREM', KEYS[2], '')\n"
+                                             "call('HDEL', KEYS[1], '')\n"
+                                             "call('RPUSH', KEYS[3], ARGV[3])\n"
+                                             "call('ZREM', KEYS[2], ARGV[1])\n"
+                                             "call('HDEL', KEYS[1], ARGV[1])\n"
+                                             "return 1\n";
 
-static const char send[] = CALL
-    "local value = call('GET', KEYS[1])\n"
-    "if not value then return 0 end\n"
-    "if redis.sha1hex(value) ~= ARGV[1] then return -1 end\n"
-    "call('LPUSH', KEYS[2], ARGV[2])\n"
-    "return 1\n";
+static const char send[] = CALL "local value = call('GET', KEYS[1])\n"
+                                "if not value then return 0 end\n"
+                                "if redis.sha1hex(value) ~= ARGV[1] then return -1 end\n"
+                                "call('LPUSH', KEYS[2], ARGV[2])\n"
+                                "return 1\n";
 
 static const struct {
     const char *name, *text;

@@ -36,9 +36,9 @@ enum celery_script {
     /* Messages are replaced in place. KEYS: list. ARGV: span, then index, sha1, message for each. Returns
      * {shift, 1 or 0 for each}. */
     SCRIPT_REPLACE,
-    /* One message is taken out near an end of a list. KEYS: list, target, note. ARGV: 1 (from the left) or -1,
-     * how many are looked at, the message, LEFT or RIGHT (where it is put), words of the note. Returns 1 or
-     * 0. */
+    /* One message is taken out near an end of a list. KEYS: list, target, note. ARGV: 1 (from the left) or
+     * -1, how many are looked at, the message, LEFT or RIGHT (where it is put), words of the note. Returns 1
+     * or 0. */
     SCRIPT_PICK,
     /* What a worker held goes back to run next. KEYS: unacked, index, queue. ARGV: tag, sha1 of the value,
      * message. Returns 1, 0 (gone) or -1 (changed). */
