@@ -2,8 +2,10 @@
 #include "backends/queues/system.h"
 
 extern const struct queue_adapter celery_adapter;
+extern const struct queue_adapter pgboss_adapter;
 
 const struct queue_adapter *const queue_adapters[] = {
     &celery_adapter,
+    &pgboss_adapter,
 };
 const size_t queue_adapter_count = sizeof queue_adapters / sizeof *queue_adapters;
