@@ -326,6 +326,7 @@ static void read_done(void *data, const struct queue_read_progress *progress, co
 {
     struct pg_prepare *self = data;
     (void)progress;
+    talloc_steal(NULL, self->read); /* it frees itself */
     self->read = NULL;
     if (error)
         self->error = *error;
