@@ -90,3 +90,22 @@ __attribute__((weak)) bool celery_task_known(const struct celery_system *system,
     (void)system, (void)task;
     return true;
 }
+
+__attribute__((weak)) struct change *celery_control_change(struct celery_system *system,
+                                                           const struct queue_act_request *request,
+                                                           struct error *error)
+{
+    (void)request;
+    error_set(error, ERROR_UNSUPPORTED, system->base.place, "remote control", NULL, "not done yet");
+    return NULL;
+}
+
+__attribute__((weak)) void *
+celery_control_send(struct celery_system *system, const struct celery_control_request *request,
+                    void (*done)(void *data, const struct celery_reply *replies, size_t count, int64_t heard,
+                                 const struct error *error),
+                    void *data)
+{
+    (void)system, (void)request, (void)done, (void)data;
+    return NULL;
+}
