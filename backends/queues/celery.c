@@ -181,6 +181,8 @@ static void close_system(struct queue_system *base)
     struct celery_system *system = (struct celery_system *)base;
     celery_queues_close(system);
     celery_failures_close(system);
+    celery_workers_close(system);
+    celery_beat_close(system);
     celery_watch_free(system->watch);
     system->watch = NULL;
     celery_asked_free(system->asked);

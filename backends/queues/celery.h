@@ -22,6 +22,8 @@ struct celery_names {
 
 struct celery_watch;    /* celery_events.c: heartbeats and task events that were heard */
 struct celery_asked;    /* celery_control.c: what the workers answered last */
+struct celery_crew;     /* celery_workers.c: who is declared, whose queues are paused */
+struct celery_signs;    /* celery_beat.c: what was seen of beat */
 struct celery_rates;    /* celery_queues.c: what was seen of each queue before */
 struct celery_ids;      /* celery_ids.c: id -> tenant, task, learned from messages that were read */
 struct celery_failures; /* celery_failures.c: the results and dead letters that were read */
@@ -39,6 +41,8 @@ struct celery_system {
     size_t queue_count;
     struct celery_watch *watch;
     struct celery_asked *asked;
+    struct celery_crew *crew;
+    struct celery_signs *signs;
     struct celery_rates *rates;
     struct celery_ids *ids;
     struct celery_failures *failures;
@@ -119,12 +123,18 @@ double celery_watch_retry_share(const struct celery_system *system);
 
 /* celery_workers.c: joins heartbeats, bindings, blocked clients and answers. */
 void celery_ask_workers(struct celery_system *system);
+/* Lets go of timers and questions. */
+void celery_workers_close(struct celery_system *system);
+/* Is the queue paused, as the note says that a pause leaves in Redis? As it was when the workers were last
+ * looked at. */
+bool celery_queue_paused(const struct celery_system *system, const char *queue);
 /* celery_failures.c: results, dead-letter queues, duplicates, results without expiry. */
 void celery_ask_failures(struct celery_system *system);
 void celery_failures_close(struct celery_system *system);
 /* celery_beat.c: RedBeat, and signs of beat in the messages; the tables of django-celery-beat are
  * django_beat.h's. */
 void celery_ask_schedule(struct celery_system *system);
+void celery_beat_close(struct celery_system *system);
 /* celery_aside.c: what was parked and purged. */
 void celery_ask_aside(struct celery_system *system);
 

@@ -35,10 +35,13 @@ struct celery_reply {
     const char *worker;
     struct json_object *value; /* {"ok": ...}, {"error": ...}, an array; borrowed for the call */
 };
+/* Of PUBLISH: it was not sent; the line broke while it was. */
+enum { CELERY_HEARD_NOT = -1, CELERY_HEARD_UNKNOWN = -2 };
 /* Sends it from a step of a change: binds, publishes, reads the replies on a connection of its own, unbinds,
- * removes the list. `done` once: replies, how many live workers heard it (PUBLISH), error NULL unless it was
- * not sent or the line broke. Silent workers are not an error: compare counts. Withdrawn by freeing the
- * talloc chunk returned, which still cleans up. */
+ * removes the list. `done` once, in a later turn: replies, how many live workers heard it (PUBLISH; or
+ * above), error NULL unless it was not sent or the line broke. Silent workers are not an error: compare
+ * counts. The request is borrowed for the call. Withdrawn by freeing the talloc chunk returned, which still
+ * cleans up; it frees itself when `done` is called. */
 void *celery_control_send(struct celery_system *system, const struct celery_control_request *request,
                           void (*done)(void *data, const struct celery_reply *replies, size_t count,
                                        int64_t heard, const struct error *error),
