@@ -227,6 +227,24 @@ static const struct error *main_blame(void *data, double since)
     return redis_server_blame(data, since);
 }
 
+static void reconnect(struct redis_connection *connection, bool came)
+{
+    if (!connection)
+        return;
+    enum connection_state state = redis_connection_state(connection);
+    if (state == CONNECTION_CONNECTING || (came && state == CONNECTION_DOWN))
+        redis_connection_open(connection);
+}
+
+static void reconnect_others(struct redis_server *server, bool came)
+{
+    for (size_t i = 0; i < server->node_count; i++)
+        for (struct redis_link *link = server->nodes[i]->links; link; link = link->next)
+            reconnect(link->connection, came);
+    for (struct redis_listener *listener = server->listeners; listener; listener = listener->next)
+        reconnect(listener->connection, came);
+}
+
 static void main_changed(void *data, struct redis_connection *connection)
 {
     struct redis_server *server = data;
@@ -236,6 +254,7 @@ static void main_changed(void *data, struct redis_connection *connection)
     case CONNECTION_UP:
         server->epoch++;
         *server->pulse = (struct redis_pulse){.ping = NAN, .usual = NAN};
+        reconnect_others(server, true); /* nobody needs to wait for its back-off */
         ask_facts(server);
         ask_ping(server);
         break;
@@ -273,15 +292,6 @@ void redis_server_make_main(struct redis_server *server)
 
 /* ---- the state of an SSH host ---- */
 
-static void reconnect(struct redis_connection *connection, bool came)
-{
-    if (!connection)
-        return;
-    enum connection_state state = redis_connection_state(connection);
-    if (state == CONNECTION_CONNECTING || (came && state == CONNECTION_DOWN))
-        redis_connection_open(connection);
-}
-
 /* The bastion is there again, or will not be: nobody needs to wait any longer. */
 static void follow_via(struct redis_server *server)
 {
@@ -292,11 +302,7 @@ static void follow_via(struct redis_server *server)
     reconnect(server->main, came);
     reconnect(server->sentinel, came);
     reconnect(server->sentinel_listener, came);
-    for (size_t i = 0; i < server->node_count; i++)
-        for (struct redis_link *link = server->nodes[i]->links; link; link = link->next)
-            reconnect(link->connection, came);
-    for (struct redis_listener *listener = server->listeners; listener; listener = listener->next)
-        reconnect(listener->connection, came);
+    reconnect_others(server, came);
 }
 
 static void on_soon(struct ev_loop *ev, ev_timer *watcher, int events)

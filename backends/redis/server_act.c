@@ -57,7 +57,10 @@ void redis_server_act(struct redis_server *server, int database, const struct re
                       int count, double deadline_s, struct redis_handler handler)
 {
     struct error error = {0};
-    if (!redis_server_can_act(server, &error) && error.kind != ERROR_NONE)
+    bool soon = server->act_url && server->unlocked && !server->known && !redis_server_error(server)->kind;
+    if (soon)
+        redis_server_hold(server, database, LOGIN_ACT, commands, count, deadline_s, handler, NULL);
+    else if (!redis_server_can_act(server, &error))
         redis_server_hold(server, 0, LOGIN_ACT, NULL, 0, 0, handler, &error);
     else
         redis_server_route(server, database, LOGIN_ACT, commands, count, deadline_s, handler);
