@@ -15,6 +15,7 @@
 
 #define DEADLINE_S 8.0
 #define BINDINGS_EVERY_S 30.0
+#define BINDINGS_SHARE 20.0 /* reading them in a large database takes at most a 20th of the time */
 #define BIG_HEAD_EVERY_S 30.0
 
 enum {
@@ -93,6 +94,18 @@ bool celery_seen_place(const struct seen_queue *queue, int64_t position, int *st
     return false;
 }
 
+static void free_seen(struct seen_queue *queue)
+{
+    for (int step = 0; step < CELERY_STEPS; step++) {
+        talloc_free(queue->lists[step].marker);
+        talloc_free(queue->lists[step].arrivals);
+    }
+    talloc_free(queue->head_id);
+    talloc_free(queue->head_task);
+    talloc_free(queue->sample);
+    talloc_free(queue);
+}
+
 static int rates_free(struct celery_rates *rates)
 {
     HASH_CLEAR(hh, rates->queues);
@@ -129,27 +142,71 @@ static void forget_rates(struct celery_rates *rates)
 
 /* ---- names ---- */
 
+/* A queue that nothing names any more, with nothing in it, is gone. */
+static bool is_gone(const struct celery_rates *rates, const char *name)
+{
+    const struct seen_queue *queue = NULL;
+    const struct environment_jobs *settings = rates->system->base.at.settings;
+    for (size_t i = 0; settings && i < settings->queue_count; i++)
+        if (strcmp(settings->queues[i], name) == 0)
+            return false;
+    HASH_FIND(hh, rates->queues, name, strlen(name), queue);
+    return !queue || (queue->ready <= 0 && queue->dead <= 0 && queue->consumers <= 0 &&
+                      queue->unacked.held + queue->unacked.scheduled + queue->unacked.retrying == 0);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Names that are dropped stay as texts: who reads a queue may still use one. */
+static void drop_gone(struct celery_rates *rates, const char **named, size_t count)
+{
+    struct celery_system *system = rates->system;
+    size_t kept = 0;
+    qsort(named, count, sizeof *named, by_name);
+    for (size_t i = 0; i < system->queue_count; i++) {
+        const char *name = system->queues[i];
+        bool is_named = count && bsearch(&name, named, count, sizeof *named, by_name);
+        struct seen_queue *queue = NULL;
+        if (is_named || !is_gone(rates, name)) {
+            system->queues[kept++] = name;
+            continue;
+        }
+        HASH_FIND(hh, rates->queues, name, strlen(name), queue);
+        if (queue && !rates->look) {
+            HASH_DEL(rates->queues, queue);
+            free_seen(queue);
+        }
+    }
+    system->queue_count = kept;
+}
+
 static void on_bindings(void *data, const struct celery_binding *bindings, size_t count, bool complete,
                         const struct error *error)
 {
     struct celery_rates *rates = data;
-    (void)complete;
+    double now = clock_monotonic(), took = now - rates->bindings_at;
     rates->bindings = NULL;
-    if (error || count == 0)
+    rates->bindings_next = now + fmax(BINDINGS_EVERY_S, BINDINGS_SHARE * took);
+    if (error)
         return;
-    const char **names = there(talloc_array(NULL, const char *, count));
+    const char **names = there(talloc_array(NULL, const char *, count + 1));
     size_t named = 0;
     for (size_t i = 0; i < count; i++)
         if (bindings[i].queue && strcmp(bindings[i].prefix, rates->system->names.prefix) == 0)
             names[named++] = bindings[i].queue;
     celery_add_queues(rates->system, names, named);
+    if (complete)
+        drop_gone(rates, names, named);
     talloc_free(names);
 }
 
 static void read_bindings(struct celery_rates *rates)
 {
     double now = clock_monotonic();
-    if (rates->bindings || (rates->bindings_at > 0 && now < rates->bindings_at + BINDINGS_EVERY_S))
+    if (rates->bindings || now < rates->bindings_next)
         return;
     struct celery_system *system = rates->system;
     rates->bindings_at = now;
@@ -391,7 +448,7 @@ static void take_head(struct celery_look *look, struct seen_queue *queue, const 
     double now = clock_wall();
     uint64_t hash = hash_of(reply->str, reply->len);
     queue->head_read_at = now;
-    queue->head_big = reply->len >= HEAD_BIG;
+    queue->head_bytes = (int64_t)reply->len;
     if (queue->head_hash == hash)
         return;
     queue->head_since = now;
@@ -411,7 +468,7 @@ static void take_head(struct celery_look *look, struct seen_queue *queue, const 
 
 static bool wants_head(const struct seen_queue *queue)
 {
-    return !queue->head_big || clock_wall() > queue->head_read_at + BIG_HEAD_EVERY_S;
+    return queue->head_bytes < HEAD_BIG || clock_wall() > queue->head_read_at + BIG_HEAD_EVERY_S;
 }
 
 static void ask_of_list(struct celery_look *look, struct batch *batch, int which, int step, bool with_head)

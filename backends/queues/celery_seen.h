@@ -13,7 +13,7 @@ enum {
     SEEN_QUEUES_MOST = 10000,
     SEEN_NEAR = 1000,  /* "poison near": within so many of the head */
     SEEN_WINDOWS = 24, /* of samples, kept */
-    SEEN_HEADS = 64,   /* windows at the head, kept: with messages of 64 kB and more they are small */
+    SEEN_HEADS = 32,   /* windows at the head, kept: with large messages they are small, and cover less */
     SEEN_MARKER_MOST = 16384,
 };
 #define SEEN_MINUTE_S 60.0
@@ -59,7 +59,7 @@ struct seen_queue {
     char *head_task;
     uint64_t head_hash;
     double head_since, head_sent_at, head_read_at; /* wall */
-    bool head_big;
+    int64_t head_bytes;
     /* Samples. */
     struct seen_sample {
         struct seen_window heads[SEEN_HEADS], windows[SEEN_WINDOWS];
@@ -67,7 +67,8 @@ struct seen_queue {
         int next_head, next_window, turn;
         bool probed;        /* only a few, to know the size: the whole head comes next */
         double bytes, jobs; /* for the mean size */
-    } * sample;             /* NULL: nothing was read of it */
+        double read_at;
+    } * sample; /* NULL: nothing was read of it */
     /* In `unacked`, of the last pass (shares of a sample when that was one) and of the one that goes on. */
     struct seen_unacked {
         int64_t held, scheduled, retrying, redelivered;
@@ -85,8 +86,8 @@ struct celery_rates {
     struct celery_look *look;  /* in flight; NULL */
     unsigned epoch;            /* of the server */
     struct celery_bindings *bindings;
-    double bindings_at; /* monotonic; 0: never */
-    size_t detail_next; /* whose turn it is when not all can be looked into */
+    double bindings_at, bindings_next; /* monotonic: when their reading began, and begins again */
+    size_t detail_next;                /* whose turn it is when not all can be looked into */
     size_t sample_next;
     struct celery_unacked *unacked;
     double began_at; /* wall: the first look */

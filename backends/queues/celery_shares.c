@@ -20,9 +20,10 @@
 #define FRESH_S 90.0         /* older windows tell nothing of now */
 
 enum {
-    WINDOWS_MOST = 24, /* of one look */
+    WINDOWS_MOST = 32, /* of one look */
     PROBE = 20,        /* the first window of a queue, when the size of its messages is not known */
     PROBES = 8,
+    LONGEST = 6,         /* queues that are looked into at each look */
     SHARE_OF_LEAST = 20, /* a share of fewer jobs alarms nobody */
 };
 
@@ -121,17 +122,23 @@ static void forget_windows(struct seen_window *windows, int count)
     }
 }
 
+/* Of a message; before any window was read, of the head. */
+static double mean_bytes(const struct seen_queue *queue)
+{
+    const struct seen_sample *sample = queue->sample;
+    double head = queue->head_bytes > 0 ? (double)queue->head_bytes : 2000;
+    return sample->jobs > 0 ? fmax(sample->bytes / sample->jobs, 1) : head;
+}
+
 /* How many messages a window holds, so that it stays small; in steps, because windows at the head that were
  * read with another size must be read again. */
-static int64_t window_size(const struct seen_sample *sample)
+static int64_t window_size(const struct seen_queue *queue)
 {
     static const int64_t sizes[] = {250, 125, 64, 32, 16};
-    if (sample->jobs < 1)
-        return PROBE;
-    double fits = WINDOW_BYTES / fmax(sample->bytes / sample->jobs, 1);
+    double fits = WINDOW_BYTES / mean_bytes(queue);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if ((double)sizes[i] <= fits)
-            return sizes[i];
+            return queue->sample->jobs < 1 && sizes[i] > PROBE ? PROBE : sizes[i];
     return fits >= 4 ? 4 : 1;
 }
 
@@ -168,7 +175,7 @@ static bool want_window(struct sampling *sampling, struct seen_queue *queue, str
                         int64_t start, int64_t count)
 {
     struct window_wanted *wanted = &sampling->wanted[sampling->count];
-    double mean = queue->sample->jobs > 0 ? queue->sample->bytes / queue->sample->jobs : 2000;
+    double mean = mean_bytes(queue);
     if (sampling->count >= WINDOWS_MOST || sampling->bytes + mean * (double)count > LOOK_BYTES)
         return false;
     *wanted = (struct window_wanted){.queue = queue, .window = window, .start = start, .count = count};
@@ -223,9 +230,10 @@ static bool want_queue(struct sampling *sampling, struct seen_queue *queue)
     if (first) {
         queue->sample = there(talloc_zero(sampling->rates, struct seen_sample));
         talloc_set_destructor(queue->sample, sample_free);
+        queue->sample->read_at = clock_wall();
     }
     struct seen_sample *sample = queue->sample;
-    int64_t size = window_size(sample);
+    int64_t size = window_size(queue);
     if (size != sample->window_size) {
         forget_windows(sample->heads, SEEN_HEADS);
         sample->window_size = size;
@@ -243,23 +251,60 @@ static bool want_queue(struct sampling *sampling, struct seen_queue *queue)
     return true;
 }
 
-static void drop_sample(struct seen_queue *queue)
+/* What is empty, or was read too long ago, takes no memory. */
+static void drop_sample(struct seen_queue *queue, double now)
 {
-    if (queue->ready <= 0)
+    const struct seen_sample *sample = queue->sample;
+    if (sample && (queue->ready <= 0 || sample->read_at < now - FRESH_S))
         TALLOC_FREE(queue->sample);
 }
 
+static void keep_longest(struct seen_queue **longest, size_t *count, struct seen_queue *queue)
+{
+    size_t at = *count < LONGEST ? (*count)++ : LONGEST - 1;
+    if (longest[at] && queue->ready <= longest[at]->ready)
+        return;
+    while (at > 0 && longest[at - 1]->ready < queue->ready) {
+        longest[at] = longest[at - 1];
+        at--;
+    }
+    longest[at] = queue;
+}
+
+static bool is_among(struct seen_queue *const *queues, size_t count, const struct seen_queue *queue)
+{
+    for (size_t i = 0; i < count; i++)
+        if (queues[i] == queue)
+            return true;
+    return false;
+}
+
+static bool is_wanted(const struct sampling *sampling, const struct seen_queue *queue)
+{
+    return queue->ready > 0 && (!sampling->second || (queue->sample && queue->sample->probed));
+}
+
+/* The longest at each look, the others in turn. */
 static void choose(struct sampling *sampling)
 {
     struct celery_rates *rates = sampling->rates;
     struct celery_system *system = rates->system;
     size_t count = system->queue_count < SEEN_QUEUES_MOST ? system->queue_count : SEEN_QUEUES_MOST;
-    size_t first = count ? rates->sample_next % count : 0;
+    size_t first = count ? rates->sample_next % count : 0, longest_count = 0;
+    struct seen_queue *longest[LONGEST] = {NULL};
+    double now = clock_wall();
     bool room = true;
     for (size_t i = 0; i < count; i++) {
+        struct seen_queue *queue = celery_seen(rates, system->queues[i]);
+        drop_sample(queue, now);
+        if (is_wanted(sampling, queue))
+            keep_longest(longest, &longest_count, queue);
+    }
+    for (size_t i = 0; i < longest_count && room; i++)
+        room = want_queue(sampling, longest[i]);
+    for (size_t i = 0; i < count && room; i++) {
         struct seen_queue *queue = celery_seen(rates, system->queues[(first + i) % count]);
-        drop_sample(queue);
-        if (queue->ready <= 0 || !room || (sampling->second && !(queue->sample && queue->sample->probed)))
+        if (!is_wanted(sampling, queue) || is_among(longest, longest_count, queue))
             continue;
         if (!sampling->second)
             rates->sample_next = first + i + 1;
@@ -283,6 +328,7 @@ static void on_window(void *data, int index, const redisReply *reply, const stru
         sample->jobs /= 2;
         sample->bytes /= 2;
     }
+    sample->read_at = clock_wall();
     sample->jobs += (double)wanted->window->count;
     sample->bytes += bytes;
 }

@@ -9,7 +9,7 @@
 #include <talloc.h>
 #include <unistd.h>
 
-#include "backends/queues/celery.h"
+#include "backends/queues/celery_seen.h"
 #include "backends/queues/queues.h"
 #include "core/clock.h"
 #include "tests/harness/celery.h"
@@ -461,9 +461,95 @@ static void failures_are_grouped(void **state)
     assert_string_equal(letters->queue, "celery");
 }
 
+/* ---- what can go wrong ---- */
+
+static void large_messages_are_read_few_at_a_time(void **state)
+{
+    struct stage *s = *state;
+    bind_queue(s, "", "celery");
+    redis_box_do(s->box, "EVAL",
+                 "for i = 1, 60 do redis.call('LPUSH', 'celery', i .. string.rep('x', 1048576)) end", "0");
+    look(s, PART_QUEUES);
+    look_again(s);
+    look_again(s);
+    look_again(s);
+    const struct queue *queue = queue_of(s, "celery");
+    assert_int_equal(queue->ready, 60);
+    assert_true(queue->poison > 0); /* they are no messages */
+    assert_true(s->longest_turn_s < 0.5);
+}
+
+static bool is_denied(struct stage *s)
+{
+    return celery(s) && queue_system_feed(celery(s), PART_QUEUES)->state == FEED_DENIED;
+}
+
+static void login_that_may_not_read_is_told_so(void **state)
+{
+    struct stage *s = *state;
+    bind_queue(s, "", "celery");
+    push(s, "celery", 0, 3, "al_noor");
+    redis_box_do(s->box, "ACL", "SETUSER", "default", "-llen");
+    look(s, PART_QUEUES);
+    assert_true(await(s, is_denied));
+    const struct error *error = &queue_system_feed(celery(s), PART_QUEUES)->error;
+    assert_true(error->kind == ERROR_DENIED);
+    assert_true(*error->todo != '\0');
+}
+
+static bool storm(struct stage *s)
+{
+    return failures_of(s) && failures_of(s)->storm;
+}
+
+static void retry_storm_and_jobs_given_out_twice_are_seen(void **state)
+{
+    struct stage *s = *state;
+    bind_queue(s, "", "celery");
+    for (int i = 0; i < 40; i++) {
+        char *text = message(i, "celery", "al_noor", i % 2 ? ", \"retries\": 3" : NULL);
+        redis_box_do(s->box, "LPUSH", "celery", text);
+        free(text);
+    }
+    hold(s, 6, "celery", NULL); /* waits, and is held */
+    hold(s, 300, "celery", ", \"eta\": \"2099-01-01T00:00:00+00:00\", \"redelivered\": true");
+    look(s, PART_QUEUES);
+    queues_want(s->queues, PART_FAILURES, true);
+    look_again(s);
+    look_again(s);
+    look_again(s);
+    assert_true(await(s, storm));
+    assert_true(fabs(failures_of(s)->retry_share - 0.5) < 0.01);
+    assert_int_equal(failures_of(s)->duplicates, 2);
+    assert_non_null(strstr(failures_of(s)->note, "visibility timeout"));
+}
+
+static bool queue_is_gone(struct stage *s)
+{
+    return later_look(s) && !queue_of(s, "old");
+}
+
+static void queue_that_nothing_names_any_more_goes(void **state)
+{
+    struct stage *s = *state;
+    bind_queue(s, "", "celery");
+    bind_queue(s, "", "old");
+    push(s, "old", 0, 3, "al_noor");
+    look(s, PART_QUEUES);
+    look_again(s);
+    assert_int_equal(queue_of(s, "old")->ready, 3);
+    redis_box_do(s->box, "DEL", "old", "_kombu.binding.old");
+    look_again(s);
+    assert_int_equal(queue_of(s, "old")->ready, 0);
+    struct celery_system *system = (struct celery_system *)celery(s);
+    system->rates->bindings_next = 0; /* it is time */
+    s->since = clock_monotonic();
+    assert_true(await(s, queue_is_gone));
+}
+
 /* ---- beside real Celery ---- */
 
-static int64_t reserved(struct celery_site *site, const char *method)
+static int64_t inspected(struct celery_site *site, const char *method)
 {
     char *text = celery_inspect(site, method, NULL, NULL);
     struct json_object *answer = json_tokener_parse(text);
@@ -491,7 +577,7 @@ static void numbers_are_those_of_celery(void **state)
     look(s, PART_QUEUES);
     look_again(s);
     look_again(s);
-    int64_t in_memory = reserved(site, "reserved"), waiting = reserved(site, "scheduled");
+    int64_t in_memory = inspected(site, "reserved"), waiting = inspected(site, "scheduled");
     look_again(s);
     const struct queue *queue = queue_of(s, "celery");
     char *length = redis_box_ask(s->box, "LLEN", "celery");
@@ -516,6 +602,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(ten_thousand_queues, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(redis_is_restarted, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(failures_are_grouped, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(large_messages_are_read_few_at_a_time, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(login_that_may_not_read_is_told_so, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(retry_storm_and_jobs_given_out_twice_are_seen, stage_begin,
+                                        stage_end),
+        cmocka_unit_test_setup_teardown(queue_that_nothing_names_any_more_goes, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(numbers_are_those_of_celery, stage_begin, stage_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
