@@ -176,7 +176,8 @@ static struct celery_command *move_command(struct celery_step *own, size_t count
         swaps++;
     }
     walk->swap_count -= swaps;
-    memmove(walk->swaps, walk->swaps + swaps, walk->swap_count * sizeof *walk->swaps);
+    if (swaps)
+        memmove(walk->swaps, walk->swaps + swaps, walk->swap_count * sizeof *walk->swaps);
     walk->decided -= count;
     memmove(walk->mask, walk->mask + count, walk->decided);
     memmove(walk->sizes, walk->sizes + count, walk->decided * sizeof *walk->sizes);
