@@ -70,6 +70,12 @@ static void access_changed(void *data, enum access_state state)
         else
             pg_server_unlock(app->servers[i]);
     }
+    for (size_t i = 0; i < app->redis_count; i++) {
+        if (state == ACCESS_LOCKED)
+            redis_server_lock(app->redis[i]);
+        else
+            redis_server_unlock(app->redis[i]);
+    }
     server_changed(app);
 }
 
@@ -79,6 +85,8 @@ static void ssh_changed(void *data)
     struct app *app = data;
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_ssh_changed(app->servers[i]);
+    for (size_t i = 0; i < app->redis_count; i++)
+        redis_server_ssh_changed(app->redis[i]);
     app->stirred = clock_monotonic();
     fleet_changed(app);
 }
@@ -141,6 +149,24 @@ struct app *app_new(const struct options *options, struct error_list *errors)
     return app_new_for(options, environment);
 }
 
+/* The Redis servers, and the job systems wherever they are. */
+static void make_jobs(struct app *app)
+{
+    const struct environment *environment = app->environment;
+    app->redis = talloc_zero_array(app, struct redis_server *, environment->redis_count + 1);
+    for (size_t i = 0; i < environment->redis_count; i++)
+        app->redis[app->redis_count++] =
+            redis_server_new(app->loop, environment, &environment->redis[i], app->ssh, server_changed, app);
+    app->queues = queues_new(app->loop, &(struct queues_options){.environment = environment,
+                                                                 .redis = app->redis,
+                                                                 .redis_count = app->redis_count,
+                                                                 .postgres = app->servers,
+                                                                 .postgres_count = app->server_count,
+                                                                 .fleet = app->fleet,
+                                                                 .changed = server_changed,
+                                                                 .data = app});
+}
+
 struct app *app_new_for(const struct options *options, struct environment *environment)
 {
     struct app *app = talloc_zero(NULL, struct app);
@@ -161,6 +187,7 @@ struct app *app_new_for(const struct options *options, struct environment *envir
         pg_server_statements_basis(server, options->interval_s > 0 ? BASIS_INTERVAL : BASIS_RESET);
         app->servers[app->server_count++] = server;
     }
+    make_jobs(app);
     app->chosen = options->server ? app_server(app, options->server) : NULL;
     app->audit = audit_new(app->loop, environment->name, NULL);
     app->access = access_new(app->loop, environment, app->audit, access_changed, app);
@@ -177,11 +204,17 @@ void app_free(struct app *app)
     TALLOC_FREE(app->audit_state);
     TALLOC_FREE(app->hosts_state);
     TALLOC_FREE(app->disk_store);
+    TALLOC_FREE(app->jobs_state);
+    queues_stop(app->queues);
     access_free(app->access);
+    for (size_t i = 0; i < app->redis_count; i++)
+        redis_server_free(app->redis[i]);
+    app->redis_count = 0;
     for (size_t i = 0; i < app->server_count; i++)
         pg_server_free(app->servers[i]);
     app->server_count = 0;
     fleet_free(app->fleet);
+    queues_free(app->queues);
     host_store_free(app->store);
     ssh_pool_free(app->ssh);
     audit_free(app->audit);

@@ -8,6 +8,8 @@
 #include "backends/environment.h"
 #include "backends/hosts/fleet.h"
 #include "backends/postgres/server.h"
+#include "backends/queues/queues.h"
+#include "backends/redis/server.h"
 #include "backends/ssh/ssh.h"
 #include "core/loop.h"
 #include "panels/options.h"
@@ -23,8 +25,11 @@ struct app {
     struct pg_server **servers;
     size_t server_count;
     const struct pg_server *chosen; /* the one server that is looked at; NULL: all of them */
-    struct fleet *fleet;            /* the hosts of the environment; may be empty, never NULL */
-    struct host_store *store;       /* what the hosts did before now; NULL: --no-state */
+    struct redis_server **redis;
+    size_t redis_count;
+    struct queues *queues;    /* the job systems on all of them; never NULL */
+    struct fleet *fleet;      /* the hosts of the environment; may be empty, never NULL */
+    struct host_store *store; /* what the hosts did before now; NULL: --no-state */
     struct audit *audit;
     struct access *access;
     struct console *console;          /* NULL in batch */
@@ -37,6 +42,7 @@ struct app {
     void *panel_state;               /* the queries panel's own */
     struct audit_state *audit_state; /* the audit panel's own */
     struct hosts_state *hosts_state; /* the hosts panel's own */
+    struct jobs_state *jobs_state;   /* the jobs panel's own */
     struct disk_store *disk_store;   /* what was measured on disks of hosts */
 };
 

@@ -6,6 +6,7 @@
 #include "panels/console.h"
 #include "panels/explain_command.h"
 #include "panels/hosts_command.h"
+#include "panels/jobs_command.h"
 #include "panels/logs_command.h"
 #include "panels/run_command.h"
 #include "panels/session_command.h"
@@ -27,6 +28,14 @@ const struct command commands[] = {
     {NULL, NULL, "the console", WHERE " ssh redis keymap ascii mono no-state view", console_run},
     {"queries", NULL, "statements, activity or locks (--view), as the Queries panel shows them",
      WHERE " view json csv plain interval watch", queries_command},
+    {"jobs", "[ACT]",
+     "queues of every job system, their jobs (--view jobs --queue NAME), workers, failures, schedule; with "
+     "ACT "
+     "(pause, resume, park, unpark, neutralise, retry, requeue, discard, purge, restore, revoke, terminate, "
+     "rate-limit, pool, drain, ask, tenant-aside, tenant-back, schedule-enable ...) a change",
+     WHERE " ssh view json csv plain watch queue filter from limit system tenant worker task entry argument "
+           "reason dry-run yes",
+     jobs_command},
     {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",
      WHERE " ssh view json csv plain watch no-state", hosts_command},
     {"logs", NULL, "lines of logs of hosts, merged by time",

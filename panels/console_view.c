@@ -250,6 +250,8 @@ static bool act(struct layer *layer, const char *action)
         view_layer_why(layer);
         return true;
     }
+    if (strcmp(action, "global.cancel") == 0)
+        return self->view->cancel && self->view->cancel(layer->app);
     if (strcmp(action, "table.pause") == 0) {
         view_layer_pause(layer, !self->console->paused);
         return true;

@@ -61,8 +61,12 @@ uint64_t host_view_version(struct app *app)
 void hosts_open_host(struct app *app, const struct table_row *row)
 {
     struct host *host = fleet_row_host(row);
-    if (!host)
-        return;
+    if (host)
+        hosts_show(app, host);
+}
+
+void hosts_show(struct app *app, struct host *host)
+{
     hosts_state(app)->focus = host;
     console_push_panel(app->console, &panel_host);
 }

@@ -44,6 +44,8 @@ void hosts_add_sources(struct source_list *list, struct host *host, const enum h
 
 /* Opens the panel of the row's host; nothing for a group. */
 void hosts_open_host(struct app *app, const struct table_row *row);
+/* The same for a host that another panel found. */
+void hosts_show(struct app *app, struct host *host);
 /* The host that this console itself runs on, or NULL: the header warns. */
 const char *hosts_here(struct app *app);
 

@@ -40,6 +40,8 @@ struct options {
     const char *grep;
     double since_s; /* 0: not said */
     const char *head;
+    const char *queue, *filter, *from; /* jobs */
+    const char *system, *tenant, *worker, *task, *entry, *argument;
     const char *arguments[OPTIONS_ARGUMENTS]; /* what is left, the sub-command not counted */
     size_t argument_count;
 };

@@ -9,6 +9,8 @@
 #include "panels/panel.h"
 
 extern const struct panel_ops panel_queries;
+extern const struct panel_ops panel_jobs;
+extern const struct panel_ops panel_queue;
 extern const struct panel_ops panel_hosts;
 extern const struct panel_ops panel_host;
 extern const struct panel_ops panel_audit;
@@ -16,10 +18,12 @@ extern const struct panel_ops panel_audit;
 const struct panel_ops *const panel_registry[] = {
     /* each on the key of its number */
     &panel_queries,
+    &panel_jobs,
     &panel_hosts,
     &panel_audit,
     /* opened by another one */
     &panel_host,
+    &panel_queue,
 };
 const size_t panel_count = sizeof panel_registry / sizeof *panel_registry;
 

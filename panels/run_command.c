@@ -1,6 +1,5 @@
 #include "panels/run_command.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +19,6 @@ struct run {
     struct host **hosts;
     size_t count;
     struct change *change;
-    bool finished;
-    int interrupted; /* times */
-    char *report;
-    struct error error;
 };
 
 /* ---- what is run ---- */
@@ -192,89 +187,6 @@ static void step_over(struct change *change, struct change_step *step, void *dat
         fprintf(stderr, "signalbox: %s: not sent\n", step->target);
 }
 
-static void change_done(void *data, struct change *change, const char *report, const struct error *error)
-{
-    struct run *run = data;
-    (void)change;
-    run->finished = true;
-    run->report = talloc_strdup(run->app, report ? report : "");
-    if (error)
-        run->error = *error;
-}
-
-static bool is_finished(void *data)
-{
-    return ((struct run *)data)->finished;
-}
-
-/* Was anything sent at all? Else the error has not been told. */
-static bool any_outcome(const struct change *change)
-{
-    for (size_t i = 0; i < change->step_count; i++)
-        if (change->steps[i].outcome != STEP_WAITING)
-            return true;
-    return false;
-}
-
-/* What takes the done steps back is offered where somebody can answer. */
-static void tell_undo(const struct run *run)
-{
-    struct change *back = run->change->take_back ? run->change->take_back(run->change) : NULL;
-    if (!back)
-        return;
-    char *preview = change_preview(NULL, back);
-    fprintf(stderr, "signalbox: what was done can be taken back:\n%s", preview);
-    talloc_free(preview);
-    talloc_free(back);
-}
-
-/* The first time no more is sent; the second time what runs is given up. */
-static void on_interrupt(struct ev_loop *ev, ev_signal *watcher, int events)
-{
-    struct run *run = watcher->data;
-    (void)ev;
-    (void)events;
-    if (run->interrupted++ == 0) {
-        fputs("signalbox: nothing more is sent; what runs is waited for, once more gives it up\n", stderr);
-        change_stop(run->change);
-    } else {
-        change_abandon(run->change);
-    }
-}
-
-static void watch_signals(struct run *run, ev_signal watchers[2])
-{
-    static const int numbers[2] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
-        ev_signal_init(&watchers[i], on_interrupt, numbers[i]);
-        watchers[i].data = run;
-        ev_signal_start(loop_ev(run->app->loop), &watchers[i]);
-    }
-}
-
-static int send_change(struct run *run)
-{
-    ev_signal watchers[2];
-    struct app *app = run->app;
-    struct change *change = run->change;
-    change->step_over = step_over;
-    change->step_over_data = run;
-    watch_signals(run, watchers);
-    change_send(change, app->loop, app->access, app->audit, change_done, run);
-    /* Each step has its deadline: this ends. */
-    while (!run->finished)
-        batch_wait(app->loop, 3600, is_finished, run);
-    for (int i = 0; i < 2; i++)
-        ev_signal_stop(loop_ev(app->loop), &watchers[i]);
-    bool failed = run->error.kind != ERROR_NONE;
-    if (failed && !any_outcome(change))
-        batch_print_error(&run->error);
-    fprintf(stderr, "signalbox: %s\n", run->report);
-    if (failed)
-        tell_undo(run);
-    return failed ? 1 : 0;
-}
-
 static int run_with(struct run *run)
 {
     struct app *app = run->app;
@@ -283,18 +195,9 @@ static int run_with(struct run *run)
         batch_print_error(&error);
         return error.kind == ERROR_USAGE ? 2 : 1;
     }
-    run->change->reason = app->options->reason;
-    if (app->options->dry_run) {
-        char *preview = change_preview(app, run->change);
-        printf("%s\n", preview);
-        return 0;
-    }
-    if (!batch_confirm_change(app, run->change, &error) ||
-        !change_allowed(run->change, app->access, &error)) {
-        batch_print_error(&error);
-        return 1;
-    }
-    return send_change(run);
+    run->change->step_over = step_over;
+    run->change->step_over_data = run;
+    return batch_run_change(app, run->change);
 }
 
 int run_command(const struct options *options)
