@@ -114,6 +114,7 @@ $(OUT)/screen/test_widgets: | $(OUT)/screen/show
 SHOWN_HOSTS := host_latest host_feed host_history host_want_detail fleet_want ssh_host_state
 $(OUT)/screen/show_hosts: LDFLAGS += $(foreach f,$(SHOWN_HOSTS),-Wl,--wrap=$(f))
 $(OUT)/screen/test_hosts: | $(OUT)/screen/show_hosts
+$(OUT)/screen/test_jobs: | $(OUT)/screen/show_jobs
 
 .PHONY: test-programs
 test-programs: $(UNIT_TESTS) $(OUTER_TESTS) $(if $(wildcard main.c),$(OUT)/signalbox)
