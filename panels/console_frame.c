@@ -48,14 +48,20 @@ static const char *lock_text(const struct console *console, char *buffer, size_t
     return NULL;
 }
 
-static struct frame_connection connection_of(const struct app *app, const struct pg_server *server)
+/* As the header shows the state of a connection. */
+static enum frame_state shown_state(enum connection_state state)
 {
     static const enum frame_state states[] = {[CONNECTION_IDLE] = FRAME_IDLE,
                                               [CONNECTION_CONNECTING] = FRAME_CONNECTING,
                                               [CONNECTION_UP] = FRAME_UP,
                                               [CONNECTION_DOWN] = FRAME_DOWN};
+    return states[state];
+}
+
+static struct frame_connection connection_of(const struct app *app, const struct pg_server *server)
+{
     struct frame_connection connection = {.name = pg_server_name(server),
-                                          .state = states[pg_server_state(server)],
+                                          .state = shown_state(pg_server_state(server)),
                                           .current = app->chosen == server};
     if (connection.state == FRAME_DOWN)
         connection.word = error_kind_name(pg_server_error(server)->kind);
@@ -63,6 +69,15 @@ static struct frame_connection connection_of(const struct app *app, const struct
         connection.word = "connecting";
     else if (pg_server_watch_is_superuser(server))
         connection.word = "superuser!";
+    return connection;
+}
+
+static struct frame_connection connection_of_redis(const struct redis_server *server)
+{
+    struct frame_connection connection = {.name = redis_server_name(server),
+                                          .state = shown_state(redis_server_state(server))};
+    if (connection.state == FRAME_DOWN)
+        connection.word = error_kind_name(redis_server_error(server)->kind);
     return connection;
 }
 
@@ -107,6 +122,8 @@ static int draw_header(struct console *console)
     }
     for (size_t i = 0; i < app->server_count && i < CONNECTIONS_MAX - 1; i++)
         connections[header.connection_count++] = connection_of(app, app->servers[i]);
+    for (size_t i = 0; i < app->redis_count && header.connection_count < CONNECTIONS_MAX - 1; i++)
+        connections[header.connection_count++] = connection_of_redis(app->redis[i]);
     if (fleet_count(app->fleet))
         connections[header.connection_count++] = connection_of_hosts(app, hosts, sizeof hosts);
     const char *here = hosts_here(console->app);

@@ -10,10 +10,19 @@
 #include "panels/hosts.h"
 #include "panels/redis.h"
 
+static int state_free(struct jobs_state *state)
+{
+    queue_prepare_forsake(state->prepare);
+    talloc_free(state->choice);
+    return 0;
+}
+
 struct jobs_state *jobs_state(struct app *app)
 {
-    if (!app->jobs_state)
+    if (!app->jobs_state) {
         app->jobs_state = talloc_zero(app, struct jobs_state);
+        talloc_set_destructor(app->jobs_state, state_free);
+    }
     return app->jobs_state;
 }
 

@@ -79,6 +79,7 @@ static void on_prepared(void *data, struct change *change, const struct error *e
         talloc_free(change);
         console_say(app->console, SEVERITY_WARNING, "nothing was sent: you went on to something else");
     } else if (change) {
+        console_say(app->console, SEVERITY_NONE, "%s", "");
         console_change(app->console, change);
     } else {
         console_say_error(app->console, error);
@@ -247,9 +248,9 @@ static void offer_jobs(struct choice *choice, const struct table_row *const *row
         states |= STATE(item->job.state);
     }
     if (states & STATE(JOB_READY)) {
-        add(choice, counted(choice, "neutralise", ": workers drop it as expired"),
+        add(choice, counted(choice, "neutralise", ": dropped as expired when a worker takes it"),
             (struct option){.act = ACT_NEUTRALISE});
-        add(choice, counted(choice, "park", ": out of the queue, to come back"),
+        add(choice, counted(choice, "park", ": out of the queue, to come back later"),
             (struct option){.act = ACT_PARK});
     }
     if (states & STATE(JOB_PARKED))
@@ -257,13 +258,14 @@ static void offer_jobs(struct choice *choice, const struct table_row *const *row
     if (states & KEPT)
         add(choice, counted(choice, "retry", ""), (struct option){.act = ACT_RETRY, .states = KEPT});
     if (states & STATE(JOB_UNACKED))
-        add(choice, counted(choice, "requeue", ": its worker is dead"), (struct option){.act = ACT_REQUEUE});
+        add(choice, counted(choice, "requeue", ", held by a dead worker"),
+            (struct option){.act = ACT_REQUEUE});
     if (states & (STATE(JOB_SCHEDULED) | STATE(JOB_RETRYING)))
         add(choice, counted(choice, "run", " now"), (struct option){.act = ACT_RUN_NOW});
-    add(choice, counted(choice, "revoke", ": workers forget to run it, as long as they live"),
+    add(choice, counted(choice, "revoke", ": workers remember not to run it, until they end"),
         (struct option){.act = ACT_REVOKE});
     if (states & (STATE(JOB_RUNNING) | STATE(JOB_UNACKED)))
-        add(choice, counted(choice, "terminate", ": the child that runs it is ended"),
+        add(choice, counted(choice, "terminate", ": the child process that runs it is ended"),
             (struct option){.act = ACT_TERMINATE});
     add(choice, counted(choice, "discard", ""), (struct option){.act = ACT_DISCARD});
     if (console_view(choice->app->console) == &jobs_list)

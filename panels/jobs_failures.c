@@ -21,15 +21,21 @@
 
 /* ---- failures ---- */
 
-TEXT_OF(failure, FAILURE, task)
 TEXT_OF(failure, FAILURE, exception)
 TEXT_OF(failure, FAILURE, frame)
-TEXT_OF(failure, FAILURE, tenant)
 TEXT_OF(failure, FAILURE, queue)
 TEXT_OF(failure, FAILURE, message)
 TEXT_OF(failure, FAILURE, example)
 TEXT_OF(failure, FAILURE, why_not)
 
+static struct value failure_task(const void *row)
+{
+    return FAILURE(row)->task ? value_text(FAILURE(row)->task) : value_unknown();
+}
+static struct value failure_tenant(const void *row)
+{
+    return FAILURE(row)->tenant ? value_text(FAILURE(row)->tenant) : value_unknown();
+}
 static struct value failure_system(const void *row)
 {
     return value_text(((const struct jobs_failure_row *)row)->system->name);
@@ -96,7 +102,7 @@ static const struct column failure_columns[] = {
     {"frame", "where", "the last line of the traceback that names a place", UNIT_NONE, 24, 7, 0,
      failure_frame, NULL},
     {"example", "example", "id of the last one", UNIT_NONE, 36, 9, COLUMN_HIDDEN, failure_example, NULL},
-    {"message", "message", "of the last one", UNIT_NONE, 0, 2, 0, failure_message, NULL},
+    {"message", "message", "of the last one", UNIT_NONE, 0, 6, 0, failure_message, NULL},
 };
 
 JOBS_PART(failures, PART_FAILURES)
@@ -265,7 +271,7 @@ static const struct column schedule_columns[] = {
     {"server", "server", "where the system is", UNIT_NONE, 10, 8, 0, entry_server, NULL},
     {"arguments", "arguments", "of the job", UNIT_NONE, 20, 9, COLUMN_HIDDEN, entry_arguments, NULL},
     {"id", "id", "of the entry", UNIT_NONE, 12, 9, COLUMN_HIDDEN, entry_id, NULL},
-    {"why", "why", "why it is late, or not sent", UNIT_NONE, 0, 2, 0, entry_why, NULL},
+    {"why", "why", "why it is late, or not sent", UNIT_NONE, 0, 6, 0, entry_why, NULL},
 };
 
 JOBS_PART(schedule, PART_SCHEDULE)

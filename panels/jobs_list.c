@@ -124,7 +124,7 @@ static const struct column columns[] = {
     {"retries", "tries", "how often it was tried before", UNIT_COUNT, 5, 2, 0, value_of_retries, NULL},
     {"priority", "prio", "as its system counts", UNIT_NONE, 4, 4, 0, value_of_priority, NULL},
     {"eta", "due", "not to run before", UNIT_TIME, 12, 2, 0, value_of_eta, NULL},
-    {"size_bytes", "size", "of the message", UNIT_BYTES, 7, 3, 0, value_of_size, NULL},
+    {"size_bytes", "size", "of the message", UNIT_BYTES, 7, 2, 0, value_of_size, NULL},
     {"poison", "poison", "what it would do to a worker: A ends it, B is dropped, C fails, D kills its child",
      UNIT_NONE, 6, 1, 0, value_of_poison, NULL},
     {"flags", "flags", "redelivered, pickle, compressed, big, expired, periodic, chained ...", UNIT_NONE, 16,
@@ -146,7 +146,7 @@ static const struct column columns[] = {
     {"parent", "parent", "the job that sent it", UNIT_NONE, 36, 9, COLUMN_HIDDEN, value_of_parent, NULL},
     {"root", "root", "the first of its chain", UNIT_NONE, 36, 9, COLUMN_HIDDEN, value_of_root, NULL},
     {"group", "group", "that it is a member of", UNIT_NONE, 36, 9, COLUMN_HIDDEN, value_of_group, NULL},
-    {"why", "what", "why it is poison or failed; else its arguments", UNIT_NONE, 0, 1, 0, value_of_why, NULL},
+    {"why", "what", "why it is poison or failed; else its arguments", UNIT_NONE, 0, 6, 0, value_of_why, NULL},
 };
 
 /* ---- the view ---- */
@@ -225,9 +225,17 @@ static void rows(struct app *app, struct row_list *list)
     }
 }
 
-static void note(struct app *app, char *buffer, size_t size)
+/* What is shown here, and how far reading has come. */
+static int head(struct app *app, struct screen *screen, int top, int width, int room)
 {
-    jobs_reading_text(reading_of(app), buffer, size);
+    char text[400];
+    (void)room;
+    struct page *page = page_new(NULL);
+    page_text(page, jobs_reading_busy(reading_of(app)) ? STYLE_NORMAL : STYLE_DIM, 1,
+              jobs_reading_text(reading_of(app), text, sizeof text));
+    page_draw(page, screen, top, 0, 1, width);
+    talloc_free(page);
+    return 1;
 }
 
 static bool cancel(struct app *app)
@@ -246,7 +254,7 @@ const struct view jobs_list = {
     .sources = sources,
     .rows = rows,
     .version = version,
-    .note = note,
+    .head = head,
     .cancel = cancel,
     .enter = jobs_open_job,
     .tell = "why",
@@ -307,8 +315,7 @@ static void fill(struct page *page, const struct job_facts *facts, bool secrets)
     }
     if (hidden) {
         page_blank(page);
-        page_text(page, STYLE_DIM, 0,
-                  "values of arguments are tenants' data: :values shows them for this job");
+        page_text(page, STYLE_DIM, 0, "values of arguments are tenants' data: v on the job's row shows them");
     }
 }
 

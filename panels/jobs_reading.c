@@ -293,7 +293,7 @@ static int reading_free(struct jobs_reading *reading)
 
 struct jobs_reading *jobs_reading_new(struct app *app)
 {
-    struct jobs_reading *reading = talloc_zero(NULL, struct jobs_reading);
+    struct jobs_reading *reading = talloc_zero(jobs_state(app), struct jobs_reading);
     reading->app = app;
     ev_timer_init(&reading->wait, on_wait, WAIT_S, WAIT_S);
     reading->wait.data = reading;

@@ -120,7 +120,7 @@ static const struct column worker_columns[] = {
      NULL},
     {"urgency", "urgency", "what sorts the list", UNIT_COUNT, 7, 9, COLUMN_HIDDEN | COLUMN_SCREEN,
      worker_urgency, NULL},
-    {"why", "why", "why it is not ok", UNIT_NONE, 0, 0, 0, worker_why, NULL},
+    {"why", "why", "why it is not ok", UNIT_NONE, 0, 6, 0, worker_why, NULL},
 };
 
 JOBS_PART(workers, PART_WORKERS)

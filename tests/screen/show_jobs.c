@@ -364,6 +364,7 @@ static struct queue_prepare *prepare(struct queue_system *system, const struct q
     change->server = "broker";
     change->role = "sb_act";
     change->verb = act;
+    change->past = "did";
     change->title = talloc_asprintf(change, "%s in %s", act, request->queue ? request->queue : "celery");
     change->confirm = talloc_asprintf(change, "%zu", request->job_count ? request->job_count : 1);
     change->confirm_prompt = "how many there are";
@@ -431,6 +432,7 @@ static void search(struct queue_search *search, const struct queue_place *place)
     struct queue_system *system = queue_system_new(search, &shown, sizeof *system);
     (void)place;
     system->place = "broker, database 0";
+    system->at = (struct queue_place){.database = -1}; /* no server: none is asked */
     queue_search_found(search, system);
     queue_search_done(search, NULL);
 }
