@@ -337,8 +337,26 @@ static void facts_read(void *data, const struct job_facts *facts, const struct e
     talloc_free(self);
 }
 
+/* Whoever looks at a tenant's data is on record. */
+static void record_look(struct app *app, const struct jobs_found_item *item)
+{
+    char *target =
+        talloc_asprintf(NULL, "%s · %s · tenant %s", item->job.id ? item->job.id : "?",
+                        item->job.task ? item->job.task : "?", item->job.tenant ? item->job.tenant : "?");
+    audit_write(app->audit,
+                &(struct audit_entry){.event = "look",
+                                      .server = item->system->server,
+                                      .hazard = "look",
+                                      .verb = "values of arguments",
+                                      .target = target},
+                NULL, NULL);
+    talloc_free(target);
+}
+
 static void read_facts(struct app *app, const struct jobs_found_item *item, bool secrets)
 {
+    if (secrets)
+        record_look(app, item);
     struct job_page *self = talloc_zero(NULL, struct job_page);
     self->app = app;
     self->place = console_place(app->console);
