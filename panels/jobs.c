@@ -90,6 +90,23 @@ bool jobs_part_complete(struct app *app, enum queue_part part)
     return true;
 }
 
+/* A command does not wait for the whole interval. */
+bool jobs_rates_known(struct app *app)
+{
+    const double apart_s = 2;
+    bool known = jobs_part_complete(app, PART_QUEUES);
+    for (size_t i = 0; known && i < queues_count(app->queues); i++) {
+        struct queue_system *system = queues_system(app->queues, i);
+        struct feed *feed = queue_system_feed(system, PART_QUEUES);
+        if (system->answers[PART_QUEUES] != 1 || feed->error.kind != ERROR_NONE)
+            continue;
+        known = false;
+        if (clock_wall() - feed->answered_at > apart_s)
+            feed_refresh(feed);
+    }
+    return known;
+}
+
 uint64_t jobs_version(struct app *app)
 {
     return queues_version(app->queues) + 1;

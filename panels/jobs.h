@@ -92,11 +92,13 @@ struct jobs_aside_row {
 void jobs_part_want(struct app *app, enum queue_part part, bool wanted);
 void jobs_part_sources(struct app *app, enum queue_part part, struct source_list *list);
 bool jobs_part_complete(struct app *app, enum queue_part part);
+/* The same for queues, with rates: looks twice, two seconds apart. */
+bool jobs_rates_known(struct app *app);
 uint64_t jobs_version(struct app *app);
 /* "Celery on Redis cannot ...": why systems have no such part, for the line above the table; "" when all
  * have. */
 void jobs_part_note(struct app *app, enum queue_part part, char *buffer, size_t size);
-/* A part's want, sources and complete as a view needs them. */
+/* A part's want, sources and note as a view needs them; and its complete. */
 #define JOBS_PART(name, part)                                                                                \
     static void name##_want(struct app *app, bool wanted)                                                    \
     {                                                                                                        \
@@ -106,13 +108,15 @@ void jobs_part_note(struct app *app, enum queue_part part, char *buffer, size_t 
     {                                                                                                        \
         jobs_part_sources(app, part, list);                                                                  \
     }                                                                                                        \
-    static bool name##_complete(struct app *app)                                                             \
-    {                                                                                                        \
-        return jobs_part_complete(app, part);                                                                \
-    }                                                                                                        \
     static void name##_note(struct app *app, char *buffer, size_t size)                                      \
     {                                                                                                        \
         jobs_part_note(app, part, buffer, size);                                                             \
+    }
+
+#define JOBS_COMPLETE(name, part)                                                                            \
+    static bool name##_complete(struct app *app)                                                             \
+    {                                                                                                        \
+        return jobs_part_complete(app, part);                                                                \
     }
 
 /* Opens the jobs of a queue (NULL: of all), or those that match a filter, on top of the panel. */

@@ -106,6 +106,7 @@ static const struct column failure_columns[] = {
 };
 
 JOBS_PART(failures, PART_FAILURES)
+JOBS_COMPLETE(failures, PART_FAILURES)
 
 static char *failure_spark(const void *context, const struct failure *failure)
 {
@@ -275,6 +276,7 @@ static const struct column schedule_columns[] = {
 };
 
 JOBS_PART(schedule, PART_SCHEDULE)
+JOBS_COMPLETE(schedule, PART_SCHEDULE)
 
 static void schedule_rows(struct app *app, struct row_list *list)
 {
@@ -395,6 +397,7 @@ static const struct column aside_columns[] = {
 };
 
 JOBS_PART(aside, PART_ASIDE)
+JOBS_COMPLETE(aside, PART_ASIDE)
 
 static void aside_rows(struct app *app, struct row_list *list)
 {

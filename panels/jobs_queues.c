@@ -267,7 +267,7 @@ static const struct column columns[] = {
      COLUMN_HIDDEN, value_of_told, NULL},
     {"level", "level", "ok, warning, critical", UNIT_NONE, 8, 9, COLUMN_HIDDEN, value_of_level, NULL},
     {"urgency", "urgency", "what sorts the list: critical, then warnings, then the longest", UNIT_NONE, 7, 9,
-     COLUMN_HIDDEN | COLUMN_SCREEN, value_of_urgency, NULL},
+     COLUMN_HIDDEN, value_of_urgency, NULL},
     {"why", "why", "what is wrong with it, the worst first", UNIT_NONE, 0, 6, 0, value_of_why, NULL},
 };
 
@@ -368,7 +368,7 @@ const struct view jobs_queues = {
     .descending = true,
     .want = part_want,
     .sources = part_sources,
-    .complete = part_complete,
+    .complete = jobs_rates_known,
     .rows = rows,
     .version = jobs_version,
     .note = part_note,

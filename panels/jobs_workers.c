@@ -118,12 +118,12 @@ static const struct column worker_columns[] = {
     {"version", "version", "of the library", UNIT_NONE, 12, 8, 0, worker_version, NULL},
     {"asked_s", "asked", "since it was asked what it runs and holds (F8)", UNIT_S, 8, 8, 0, worker_asked,
      NULL},
-    {"urgency", "urgency", "what sorts the list", UNIT_COUNT, 7, 9, COLUMN_HIDDEN | COLUMN_SCREEN,
-     worker_urgency, NULL},
+    {"urgency", "urgency", "what sorts the list", UNIT_COUNT, 7, 9, COLUMN_HIDDEN, worker_urgency, NULL},
     {"why", "why", "why it is not ok", UNIT_NONE, 0, 6, 0, worker_why, NULL},
 };
 
 JOBS_PART(workers, PART_WORKERS)
+JOBS_COMPLETE(workers, PART_WORKERS)
 
 static void worker_rows(struct app *app, struct row_list *list)
 {
@@ -268,6 +268,7 @@ static const struct column running_columns[] = {
 };
 
 JOBS_PART(running, PART_WORKERS)
+JOBS_COMPLETE(running, PART_WORKERS)
 
 static void running_rows(struct app *app, struct row_list *list)
 {

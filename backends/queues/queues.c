@@ -82,6 +82,7 @@ static int system_free(struct queue_system *system)
 void queue_system_publish(struct queue_system *system, enum queue_part part, void *snapshot)
 {
     snapshot_publish(&system->latest[part], snapshot);
+    system->answers[part]++;
     if (system->closed)
         return;
     if (system->feeds[part].in_flight)

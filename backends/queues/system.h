@@ -91,6 +91,7 @@ struct queue_system {
     bool closed;
     struct feed feeds[QUEUE_PARTS];
     const void *latest[QUEUE_PARTS]; /* snapshots */
+    unsigned answers[QUEUE_PARTS];   /* how often each was read: rates need two */
 };
 
 /* ---- for adapters ---- */
