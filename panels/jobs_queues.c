@@ -150,7 +150,7 @@ static struct value value_of_drains(const void *row)
         return value_unknown();
     if (!isinf(queue->drain_s))
         return queue->drain_s > STEADY_S ? value_text("steady") : value_real(queue->drain_s);
-    value = value_text("growing");
+    value = value_text(queue->in_per_s > 0 ? "growing" : "stands");
     value.severity = SEVERITY_WARNING;
     return value;
 }
