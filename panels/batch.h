@@ -27,8 +27,8 @@ void batch_print_error(const struct error *error);
 bool batch_confirm_change(struct app *app, const struct change *change, struct error *error);
 
 /* The whole way of a change on the command line: --dry-run, confirming, sending, what became of it. What is
- * reported goes to standard error. The first Ctrl-C stops what is not sent yet, the second gives up what runs,
- * where that is possible. The exit status: 0 done, 1 not all of it. The change stays the caller's. */
+ * reported goes to standard error. The first Ctrl-C stops what is not sent yet, the second gives up what
+ * runs, where that is possible. The exit status: 0 done, 1 not all of it. The change stays the caller's. */
 int batch_run_change(struct app *app, struct change *change);
 
 /* The envelope with the rows of a view; `sources` may be NULL. Prints one line of JSON. */

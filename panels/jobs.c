@@ -188,7 +188,7 @@ static void scan_text(struct app *app, void *data, const char *line)
 
 static bool scan(struct app *app, struct error *error)
 {
-    struct jobs_target target;
+    struct jobs_target target = {0};
     if (!scan_target(app, &target))
         return error_set(error, ERROR_USAGE, NULL, "which queue?", "Select a queue, or open it with Enter.",
                          "a scan reads one queue from end to end");
