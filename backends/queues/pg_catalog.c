@@ -57,14 +57,18 @@ struct looks {
     struct look *first;
 };
 
+static int compare_relations(const void *a, const void *b)
+{
+    const struct pg_relation *left = a, *right = b;
+    int order = strcmp(left->schema, right->schema);
+    return order ? order : strcmp(left->name, right->name);
+}
+
 const struct pg_relation *pg_catalog_find(const struct pg_catalog *catalog, const char *schema,
                                           const char *relation)
 {
-    for (size_t i = 0; i < catalog->count; i++)
-        if (strcmp(catalog->relations[i].schema, schema) == 0 &&
-            strcmp(catalog->relations[i].name, relation) == 0)
-            return &catalog->relations[i];
-    return NULL;
+    struct pg_relation wanted = {.schema = schema, .name = relation};
+    return bsearch(&wanted, catalog->relations, catalog->count, sizeof wanted, compare_relations);
 }
 
 bool pg_relation_has(const struct pg_relation *relation, const char *column)
@@ -151,6 +155,7 @@ static void look_rows(void *data, int index, const struct pg_rows *rows, const s
             (struct pg_relation){.schema = talloc_strdup(catalog, pg_rows_text(rows, (int)i, 0)),
                                  .name = talloc_strdup(catalog, pg_rows_text(rows, (int)i, 1)),
                                  .columns = talloc_strdup(catalog, pg_rows_text(rows, (int)i, 2))};
+    qsort(catalog->relations, catalog->count, sizeof *catalog->relations, compare_relations);
     catalog->database = talloc_strdup(catalog, count ? pg_rows_text(rows, 0, 3) : "");
     talloc_free(look->catalog);
     look->catalog = catalog;

@@ -36,7 +36,8 @@ static char *place_text(struct pg_jobs *jobs, const struct pg_catalog *catalog)
     if (jobs->schema_count == 1)
         return talloc_asprintf_append_buffer(text, ", schema %s", jobs->schemas[0]);
     /* Not how many: tenants come and go, and it stays the same system. */
-    return talloc_strdup_append_buffer(text, ", schemas of the tenants");
+    return talloc_asprintf_append_buffer(text, ", schemas of the tenants%s",
+                                         jobs->layout->place ? jobs->layout->place : "");
 }
 
 struct pg_jobs *pg_jobs_new(struct queue_search *search, const struct queue_adapter *adapter,
@@ -163,7 +164,7 @@ void pg_jobs_fill(const void *context, const struct pg_jobs *jobs, struct job *j
     job->task = text_at(context, rows, row, first + PG_TASK);
     job->queue = text_at(context, rows, row, first + PG_QUEUE);
     job->tenant = text_at(context, rows, row, first + PG_TENANT);
-    job->tenant_known = jobs->layout->tenant || jobs->layout->data;
+    job->tenant_known = job->tenant || (jobs->layout->data && !jobs->layout->tenant);
     job->priority = number_at(rows, row, first + PG_PRIORITY);
     job->retries = number_at(rows, row, first + PG_RETRIES);
     job->retries_max = number_at(rows, row, first + PG_RETRIES_MAX);
@@ -186,6 +187,11 @@ void pg_jobs_fill(const void *context, const struct pg_jobs *jobs, struct job *j
         job->eta = 0; /* due when it was made: no time of its own */
     fill_failure(context, job, rows, row);
     *data = pg_rows_text(rows, row, first + PG_DATA);
+}
+
+char *pg_jobs_arguments(const void *context, const struct pg_jobs *jobs, const char *data)
+{
+    return jobs->layout->data_is_repr ? NULL : pg_json_shape(context, data);
 }
 
 void pg_jobs_explain(const struct pg_jobs *jobs, struct error *error, const char *what)

@@ -108,13 +108,15 @@ enum pg_schedule_column {
 };
 
 struct pg_layout {
-    const char *name; /* "pg-boss 10" */
+    const char *name;  /* "pg-boss 10" */
+    const char *place; /* what tells systems over several schemas apart; NULL: nothing needs to */
     const char *const
         *requires;    /* "relation.column" ..., NULL at the end; the first relation is its own alone */
     const char *from; /* "@job AS j" */
     const char *id_type;
     const char *columns[PG_COLUMNS];
     const char *data;    /* the arguments, jsonb; NULL: none that can be shown */
+    bool data_is_repr;   /* data is how a program showed its arguments: looked through, never parsed */
     const char *tenant;  /* text; NULL: from data by the usual names */
     const char *row;     /* jsonb of the whole row */
     const char *secrets; /* ",data,output,": keys of it that hold arguments and results */
@@ -205,6 +207,8 @@ enum { PG_TENANT = PG_COLUMNS, PG_SIZE, PG_DATA, PG_COLUMNS_ALL };
  */
 void pg_jobs_fill(const void *context, const struct pg_jobs *jobs, struct job *job,
                   const struct pg_rows *rows, int row, enum job_state state, const char **data);
+/* What is shown of the arguments in one line, no values; or NULL. */
+char *pg_jobs_arguments(const void *context, const struct pg_jobs *jobs, const char *data);
 const struct pg_state *pg_jobs_state(const struct pg_layout *layout, enum job_state state);
 /* What was denied, with the GRANT; what timed out, with why. */
 void pg_jobs_explain(const struct pg_jobs *jobs, struct error *error, const char *what);

@@ -237,7 +237,7 @@ static void take_running(struct part_run *run, const struct pg_rows *rows)
         GROW(snapshot, snapshot->running, snapshot->running_count);
         struct job *job = &snapshot->running[snapshot->running_count++];
         pg_jobs_fill(snapshot, run->jobs, job, rows, i, JOB_RUNNING, &data);
-        job->arguments = pg_json_shape(snapshot, data);
+        job->arguments = pg_jobs_arguments(snapshot, run->jobs, data);
     }
 }
 

@@ -241,7 +241,7 @@ static void take_window(void *data, int index, const struct pg_rows *rows, const
             self->skip--;
             continue;
         }
-        job->arguments = pg_json_shape(context, body);
+        job->arguments = pg_jobs_arguments(context, self->jobs, body);
         if (self->request.keep_raw && body) {
             job->raw = body;
             job->raw_length = strlen(body);
@@ -530,7 +530,7 @@ static void take_job(void *data, int index, const struct pg_rows *rows, const st
     add_fact(facts, "Job", "queue", false, job.queue);
     add_fact(facts, "Job", "tenant", false, job.tenant);
     add_fact(facts, "Job", "worker", false, job.worker);
-    add_fact(facts, "Job", "arguments", false, pg_json_shape(facts, body));
+    add_fact(facts, "Job", "arguments", false, pg_jobs_arguments(facts, question->jobs, body));
     if (job.exception || job.message) {
         add_fact(facts, "Failure", "exception", false, job.exception);
         add_fact(facts, "Failure", "message", false, job.message);
@@ -584,7 +584,7 @@ void pg_jobs_job(struct queue_system *system, const struct job *job,
     question->later.data = question;
     talloc_set_destructor(question, question_free);
     const char *id = job->tag ? job->tag : job->id;
-    if (!id || !is_id(layout->id_type, id)) {
+    if (!id || !layout->from || !is_id(layout->id_type, id)) {
         error_set(&question->error, ERROR_GONE, system->place, "the job is no longer there", NULL,
                   "it has no id of this system");
         ev_timer_start(loop_ev(system->loop), &question->later);
