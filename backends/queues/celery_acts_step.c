@@ -230,10 +230,30 @@ void celery_step_over(struct celery_step *own)
     change_step_done(change, step, STEP_GONE, &error);
 }
 
+/* A script is refused when its user may not run one of its commands. */
+static void explain_denied(const struct celery_step *own, struct error *error)
+{
+    if (!strstr(error->why, "can't run this command") &&
+        !strstr(error->why, "No permissions to access a key"))
+        return;
+    char todo[sizeof error->todo];
+    snprintf(
+        todo, sizeof todo,
+        "ACL SETUSER %s ~* +eval +llen +lrange +lindex +lmove +lset +lpos +lrem +lpush +rpush +lpop +rpop "
+        "+rename +renamenx +del +unlink +exists +get +hget +hset +hexists +hdel +zrem",
+        own->act->change->role ? own->act->change->role : "USER");
+    struct error denied;
+    error_set(&denied, ERROR_DENIED, error->where, own->act->change->title, todo,
+              "the login may not run all commands of the script, so nothing of it was done: %s", error->why);
+    *error = denied;
+}
+
 void celery_step_fail(struct celery_step *own, const struct error *error, bool lost)
 {
     struct change *change = own->act->change;
     struct error why = *error;
+    if (!lost)
+        explain_denied(own, &why);
     if (own->done)
         own->step->output =
             there(talloc_asprintf(change, "%s were done before", jobs_text(change, own->done, own->done)));

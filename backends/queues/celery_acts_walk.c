@@ -40,7 +40,7 @@ struct walk {
     size_t taking;      /* in the piece that is being moved */
     int64_t taking_out; /* of them, how many are what is meant */
     double bytes, read; /* for the size of a message */
-    bool over, ahead;
+    bool begun, over;
 };
 
 static void *there(void *made)
@@ -213,7 +213,7 @@ static void fail_here(struct celery_step *own, const struct error *error, bool l
     struct walk *walk = own->engine;
     struct error why = *error;
     walk->over = true;
-    if (!lost && !*why.todo)
+    if (!lost && walk->begun && !*why.todo)
         error_set(&why, error->kind, error->where, error->what,
                   "What is not looked at yet waits in the hold list: continue the move, or put it back.",
                   "%s", error->why);
@@ -247,14 +247,13 @@ static void moved(struct celery_step *own, const struct redisReply *reply)
     struct walk *walk = own->engine;
     if (walk->over || reply->type != REDIS_REPLY_ARRAY || reply->elements < 1)
         return;
-    if (reply->elements < 5 || strcmp(reply->element[0]->str, "moved") != 0) {
+    if (reply->elements < 4 || strcmp(reply->element[0]->str, "moved") != 0) {
         refused(own, reply->element[0]->str ? reply->element[0]->str : "");
         return;
     }
     int64_t replaced = reply->element[3]->integer;
     own->done += own->group || own->to_queue ? walk->taking_out : replaced;
     walk->held = reply->element[1]->integer;
-    walk->ahead = walk->ahead || reply->element[4]->integer;
     walk->taking = 0;
     /* The next piece leaves before what came with this answer is decided. */
     if (walk->decided)
@@ -334,6 +333,7 @@ static void begun(struct celery_step *own, int index, const struct redisReply *r
 {
     struct walk *walk = own->engine;
     (void)index;
+    walk->begun = true;
     if (reply->type == REDIS_REPLY_INTEGER)
         walk->held = reply->integer; /* of LLEN: a move that goes on */
     else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)

@@ -94,7 +94,7 @@ static const char walk[] = ALLOW_OOM CALL FORGET
     "local behind = left == 0 and live or hold\n"
     "for i = 1, fresh do call('LMOVE', scratch, behind, 'RIGHT', 'LEFT') end\n"
     "if left == 0 then forget(note, 10, #KEYS); forget(KEYS[9], 5, 8) else left = left + fresh end\n"
-    "return {'moved', left, fresh, replaced, known and 0 or 1}\n";
+    "return {'moved', left, fresh, replaced}\n";
 
 static const char go_back[] = ALLOW_OOM CALL FORGET "local from, live, note = KEYS[1], KEYS[2], KEYS[3]\n"
                                                     "local held, moved = call('LLEN', from), 0\n"

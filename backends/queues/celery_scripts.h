@@ -18,8 +18,8 @@ enum celery_script {
     /* The oldest jobs of the hold list go where the mask says: '0' back, '1' to '4' into KEYS[4 + n], 'x'
      * back and replaced. KEYS: live, hold, note, scratch, 4 targets, note beside, the hold lists of the
      * group. ARGV: owner, length expected, level, mask, then sha1 and message for each 'x'. Returns {"moved",
-     * length of the hold list now, jobs that came in meanwhile, replaced, 1 when they could not be put behind
-     * those held}, {"taken"} or {"changed", length}. */
+     * length of the hold list now, jobs that came in meanwhile, replaced}, {"taken"} or {"changed", length}.
+     */
     SCRIPT_WALK,
     /* Back into the queue behind what waits: KEYS: from, live, note, the lists of the group. ARGV: at most so
      * many. Returns {moved, left}. */
