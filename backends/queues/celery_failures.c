@@ -75,6 +75,25 @@ static void go_on(struct celery_failures *failures);
 
 /* ---- what is told ---- */
 
+/* How many jobs of a list of a worker's answer are in `seen`, which then has all of them. */
+static int64_t seen_before(struct json_object *seen, struct json_object *jobs)
+{
+    size_t count = json_object_is_type(jobs, json_type_array) ? json_object_array_length(jobs) : 0;
+    int64_t before = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *job = json_object_array_get_idx(jobs, i), *request, *id;
+        if (json_object_object_get_ex(job, "request", &request)) /* of what is scheduled */
+            job = request;
+        if (!json_object_object_get_ex(job, "id", &id) || !json_object_is_type(id, json_type_string))
+            continue;
+        if (json_object_object_get_ex(seen, json_object_get_string(id), NULL))
+            before++;
+        else
+            json_object_object_add(seen, json_object_get_string(id), NULL);
+    }
+    return before;
+}
+
 /* Jobs that two workers say to have. */
 static int64_t had_twice(const struct celery_system *system)
 {
@@ -82,17 +101,9 @@ static int64_t had_twice(const struct celery_system *system)
     struct json_object *seen = json_object_new_object();
     int64_t twice = 0;
     for (size_t i = 0; answers && i < answers->worker_count; i++) {
-        struct json_object *active = answers->workers[i].active, *id;
-        size_t count = json_object_is_type(active, json_type_array) ? json_object_array_length(active) : 0;
-        for (size_t j = 0; j < count; j++) {
-            if (!json_object_object_get_ex(json_object_array_get_idx(active, j), "id", &id) ||
-                !json_object_is_type(id, json_type_string))
-                continue;
-            if (json_object_object_get_ex(seen, json_object_get_string(id), NULL))
-                twice++;
-            else
-                json_object_object_add(seen, json_object_get_string(id), NULL);
-        }
+        const struct celery_worker_answer *worker = &answers->workers[i];
+        twice += seen_before(seen, worker->active) + seen_before(seen, worker->reserved) +
+                 seen_before(seen, worker->scheduled);
     }
     json_object_put(seen);
     return twice;
@@ -136,6 +147,11 @@ static void fill_notes(const struct celery_failures *failures, struct failures_s
                  "a held job waits %s for its time, longer than the visibility timeout of %s: it will be "
                  "given out again and run twice",
                  format_s(wait, sizeof wait, longest), format_s(limit, sizeof limit, timeout));
+    int64_t redelivered = system->rates ? celery_unacked_redelivered(system->rates) : 0;
+    if (redelivered > 0)
+        add_note(snapshot, "%s held %s given out before: a worker ended, or the visibility timeout passed",
+                 format_count(wait, sizeof wait, (double)redelivered),
+                 redelivered == 1 ? "job was" : "jobs were");
     if (!failures->groups)
         add_note(snapshot, "results are still being read");
     int64_t dropped = failures->groups ? failure_groups_dropped(failures->groups) : 0;

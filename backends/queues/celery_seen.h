@@ -116,8 +116,10 @@ int64_t celery_sample_twice(const struct celery_rates *rates);
 /* celery_unacked.c: reads the hash, or some of it when it is large. */
 void celery_unacked_read(struct celery_rates *rates, void (*done)(void *data, const struct error *error),
                          void *data);
-/* Of its last whole pass: how many ids were there twice, or were given out before; -1: not known. */
+/* Of its last whole pass: how many ids were there twice at the same try; -1: not known. */
 int64_t celery_unacked_twice(const struct celery_rates *rates);
+/* How many were given out before: a worker ended, or the visibility timeout passed. */
+int64_t celery_unacked_redelivered(const struct celery_rates *rates);
 /* For how long the job that is due last is held, in seconds; 0: none is. */
 double celery_unacked_longest_wait(const struct celery_rates *rates);
 /* Entries of the hash; -1 unknown. *sampled: counts by queue are estimates from a part. */

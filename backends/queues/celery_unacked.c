@@ -122,13 +122,10 @@ static void count_entry(struct celery_unacked *unacked, const redisReply *tag, c
     if (*name && system->queue_count < SEEN_QUEUES_MOST)
         celery_add_queues(system, &name, 1);
     struct seen_unacked *counts = &celery_seen(unacked->rates, name)->unacked_now;
-    bool redelivered = (job.flags & JOB_REDELIVERED) != 0;
-    counts->redelivered += redelivered;
+    counts->redelivered += (job.flags & JOB_REDELIVERED) != 0;
     /* A retry has the id of the try before, which may still be held. */
     if (job.id && !id_add(unacked, &unacked->ids, hash_of(job.id, strlen(job.id), job.retries)))
         unacked->twice++;
-    else if (redelivered && job.eta > 0)
-        unacked->twice++; /* it was waited with for longer than the visibility timeout */
     if (job.eta > clock_wall())
         *(job.retries > 0 ? &counts->retrying : &counts->scheduled) += 1;
     else
@@ -333,4 +330,12 @@ double celery_unacked_longest_wait(const struct celery_rates *rates)
     for (const struct seen_queue *queue = rates->queues; queue; queue = queue->hh.next)
         longest = fmax(longest, queue->unacked.latest_eta - now);
     return longest;
+}
+
+int64_t celery_unacked_redelivered(const struct celery_rates *rates)
+{
+    int64_t count = 0;
+    for (const struct seen_queue *queue = rates->queues; queue; queue = queue->hh.next)
+        count += queue->unacked.redelivered;
+    return count;
 }
