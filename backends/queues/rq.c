@@ -71,7 +71,10 @@ static size_t rq_shelves(struct queue_system *base, const void *context, const c
     for (size_t i = 0; i < queues; i++) {
         const char *name = or_die(talloc_strdup(*shelves, queue ? queue : system->redis.queues[i]));
         for (size_t j = 0; j < kinds; j++) {
-            if (states && !(states & 1u << places[j].state))
+            unsigned here = 1u << places[j].state;
+            if (places[j].state == JOB_SCHEDULED) /* retries wait there too */
+                here |= 1u << JOB_RETRYING;
+            if (states && !(states & here))
                 continue;
             const char *registry = places[j].registry;
             (*shelves)[count++] = (struct redis_shelf){
