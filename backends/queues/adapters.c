@@ -2,12 +2,12 @@
 #include "backends/queues/system.h"
 
 extern const struct queue_adapter celery_adapter;
+extern const struct queue_adapter rq_adapter;
+extern const struct queue_adapter sidekiq_adapter;
 extern const struct queue_adapter pgboss_adapter;
 extern const struct queue_adapter django_celery_adapter;
 
 const struct queue_adapter *const queue_adapters[] = {
-    &celery_adapter,
-    &pgboss_adapter,
-    &django_celery_adapter,
+    &celery_adapter, &rq_adapter, &sidekiq_adapter, &pgboss_adapter, &django_celery_adapter,
 };
 const size_t queue_adapter_count = sizeof queue_adapters / sizeof *queue_adapters;

@@ -36,11 +36,39 @@ void board_start(struct board *b, const char *watch, const char *read, const cha
     queues_want(b->queues, PART_QUEUES, true);
 }
 
+void board_start_redis(struct board *b, const char *url, const char *act, const struct environment_jobs *jobs,
+                       size_t jobs_count)
+{
+    memset(b, 0, sizeof *b);
+    strcpy(b->folder, "/tmp/board.XXXXXX");
+    assert_non_null(mkdtemp(b->folder));
+    b->loop = loop_new();
+    b->redis_definition = (struct environment_redis){.name = "broker", .url = url, .act = act};
+    b->environment = (struct environment){.name = "test",
+                                          .title = "test",
+                                          .kind = ENVIRONMENT_DEVELOPMENT,
+                                          .redis = &b->redis_definition,
+                                          .redis_count = 1,
+                                          .jobs = jobs,
+                                          .jobs_count = jobs_count};
+    b->audit = audit_new(b->loop, "test", b->folder);
+    b->access = access_new(b->loop, &b->environment, b->audit, NULL, NULL);
+    b->redis = redis_server_new(b->loop, &b->environment, &b->redis_definition, NULL, NULL, NULL);
+    redis_server_unlock(b->redis);
+    b->queues = queues_new(
+        b->loop,
+        &(struct queues_options){.environment = &b->environment, .redis = &b->redis, .redis_count = 1});
+    queues_want(b->queues, PART_QUEUES, true);
+}
+
 void board_end(struct board *b)
 {
     char command[100];
     queues_stop(b->queues);
-    pg_server_free(b->server);
+    if (b->server)
+        pg_server_free(b->server);
+    if (b->redis)
+        redis_server_free(b->redis);
     queues_free(b->queues);
     access_free(b->access);
     audit_free(b->audit);

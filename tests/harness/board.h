@@ -1,5 +1,5 @@
-/* The board of job systems on one Postgres server, for a test: parts are asked and waited for, jobs read,
- * acts prepared and sent. What cannot be done fails the cmocka test. */
+/* The board of job systems on one Postgres or Redis server, for a test: parts are asked and waited for, jobs
+ * read, acts prepared and sent. What cannot be done fails the cmocka test. */
 #ifndef TESTS_HARNESS_BOARD_H
 #define TESTS_HARNESS_BOARD_H
 
@@ -11,6 +11,8 @@ struct board {
     struct environment environment;
     struct environment_server definition;
     struct pg_server *server;
+    struct environment_redis redis_definition;
+    struct redis_server *redis;
     struct queues *queues;
     struct audit *audit;
     struct access *access;
@@ -23,6 +25,10 @@ struct board {
 /* Texts are borrowed. `databases`: further ones, NULL at the end; NULL: none. */
 void board_start(struct board *b, const char *watch, const char *read, const char *act,
                  const char *const databases[]);
+/* On Redis ("broker"); `act`: URL of the login that may write, or NULL. jobs: settings of systems; NULL:
+ * none. */
+void board_start_redis(struct board *b, const char *url, const char *act, const struct environment_jobs *jobs,
+                       size_t jobs_count);
 void board_end(struct board *b);
 /* Waits until the system is found by name or id. */
 struct queue_system *board_system(struct board *b, const char *name);
