@@ -141,11 +141,11 @@ beats()  # worker: its heart beats
 celery_count()  # word of its command, state
 {
     local path count=0
-    for path in $(grep -lsxzF -- "$1" /proc/[0-9]*/cmdline); do
+    while IFS= read -r path; do
         if grep -qsF "$DEMO_DIR/" "${path%/*}/environ" && [[ $2 == any || $(grep -s ^State: "${path%/*}/status") == *"$2 ("* ]]; then
             count=$((count + 1))
         fi
-    done
+    done < <(grep -lsxzF -- "$1" /proc/[0-9]*/cmdline)
     echo "$count"
 }
 
