@@ -154,9 +154,11 @@ static void make_jobs(struct app *app)
 {
     const struct environment *environment = app->environment;
     app->redis = talloc_zero_array(app, struct redis_server *, environment->redis_count + 1);
-    for (size_t i = 0; i < environment->redis_count; i++)
-        app->redis[app->redis_count++] =
+    for (size_t i = 0; i < environment->redis_count; i++) {
+        struct redis_server *server =
             redis_server_new(app->loop, environment, &environment->redis[i], app->ssh, server_changed, app);
+        app->redis[app->redis_count++] = server;
+    }
     app->queues = queues_new(app->loop, &(struct queues_options){.environment = environment,
                                                                  .redis = app->redis,
                                                                  .redis_count = app->redis_count,
