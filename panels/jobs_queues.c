@@ -293,13 +293,17 @@ static char *spark(const void *context, const struct queue *queue)
     return talloc_strdup(context, chart_spark(text, sizeof text, cells, SPARK_CELLS, SPARK_CELLS));
 }
 
-/* "in reports: al_noor 93 % · 118 others 7 % (sample of 1,500, ±2 %) · poison: 1 within the next 1,000!" */
-static char *tell(const void *context, const struct queue *queue)
+enum { SHARES_TOLD = 3 };
+
+/* "in reports: al_noor 93 % · st_marys 4 % · 118 others 3 % (sample of 1,500, ±2 %)" */
+static char *tell_shares(const void *context, const struct queue *queue)
 {
     char number[32], percent[32];
     char *text = talloc_asprintf(context, "in %s: ", queue->name);
+    int told = queue->share_count < SHARES_TOLD ? queue->share_count : SHARES_TOLD;
+    int64_t others = queue->share_others + queue->share_count - told;
     double named = 0, error = 0;
-    for (int i = 0; i < queue->share_count; i++) {
+    for (int i = 0; i < told; i++) {
         const struct queue_share *share = &queue->shares[i];
         named += share->share;
         error = fmax(error, share->error);
@@ -307,23 +311,25 @@ static char *tell(const void *context, const struct queue *queue)
                                              share->name ? share->name : "no tenant",
                                              format_percent(percent, sizeof percent, share->share * 100));
     }
-    if (queue->share_sample <= 0)
-        text = talloc_asprintf_append_buffer(text,
-                                             queue->ready == 0 ? "nothing waits" : "tenants not known yet");
-    if (queue->share_others > 0)
+    if (others > 0)
         text =
-            talloc_asprintf_append_buffer(text, " · %lld others %s", (long long)queue->share_others,
+            talloc_asprintf_append_buffer(text, " · %lld others %s", (long long)others,
                                           format_percent(percent, sizeof percent, fmax(0, 1 - named) * 100));
-    if (queue->share_sample > 0 && queue->share_sample < queue->ready)
+    if (queue->share_sample < queue->ready)
         text = talloc_asprintf_append_buffer(text, " (sample of %s, ±%s)",
                                              format_count(number, sizeof number, (double)queue->share_sample),
                                              format_percent(percent, sizeof percent, ceil(error * 100)));
-    if (queue->poison_near > 0)
-        text = talloc_asprintf_append_buffer(text, " · poison: %lld within the next 1,000!",
-                                             (long long)queue->poison_near);
-    if (queue->why)
-        text = talloc_asprintf_append_buffer(text, " · %s", queue->why);
     return text;
+}
+
+/* What is wrong comes first: two lines are all there is. */
+static char *tell(const void *context, const struct queue *queue)
+{
+    char *shares = queue->share_sample > 0 ? tell_shares(context, queue) : NULL;
+    if (!shares)
+        shares = talloc_asprintf(context, "in %s: %s", queue->name,
+                                 queue->ready == 0 ? "nothing waits" : "tenants not known yet");
+    return queue->why ? talloc_asprintf(context, "%s · %s", queue->why, shares) : shares;
 }
 
 JOBS_PART(part, PART_QUEUES)
