@@ -6,6 +6,7 @@
 #include <talloc.h>
 
 #include "core/clock.h"
+#include "core/text.h"
 #include "panels/console.h"
 #include "panels/hosts.h"
 
@@ -141,6 +142,19 @@ void jobs_part_note(struct app *app, enum queue_part part, char *buffer, size_t 
             return;
         }
     }
+}
+
+int jobs_draw_line(struct screen *screen, int top, int columns, int room, enum style style, const char *text)
+{
+    char safe[1000], cut[1000];
+    safe_line(safe, sizeof safe, text);
+    int rows = text_width(safe) > columns - 2 && room > 1 ? 2 : 1;
+    text_cut(cut, sizeof cut, safe, rows * (columns - 2) - (rows > 1 ? columns / 6 : 0));
+    struct page *page = page_new(NULL);
+    page_text(page, style, 1, cut);
+    page_draw(page, screen, top, 0, rows, columns);
+    talloc_free(page);
+    return rows;
 }
 
 /* ---- what can be looked at ---- */

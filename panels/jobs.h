@@ -134,6 +134,9 @@ bool jobs_stop_preparing(struct app *app);
 /* One act on what is selected, without choosing (F8 asks the workers). */
 bool jobs_do_act(struct app *app, enum queue_act act, struct error *error);
 
+/* One line above a table, or two when it is long; what does not fit is cut. Returns the rows it took. */
+int jobs_draw_line(struct screen *screen, int top, int columns, int room, enum style style, const char *text);
+
 /* Values: NAN and negative counts are unknown, times of 0 are blank. */
 struct value jobs_count(int64_t count);
 struct value jobs_real(double real);

@@ -164,11 +164,8 @@ static int failure_head(struct app *app, struct screen *screen, int top, int col
             snprintf(text + length, sizeof text - length, "%s%s", length ? " · " : "", snapshot->note);
         if (!*text)
             continue;
-        struct page *page = page_new(NULL);
-        page_text(page, snapshot->storm ? STYLE_CRITICAL : STYLE_WARNING, 1, text);
-        page_draw(page, screen, top + used, 0, 1, columns);
-        talloc_free(page);
-        used++;
+        used += jobs_draw_line(screen, top + used, columns, rows - used,
+                               snapshot->storm ? STYLE_CRITICAL : STYLE_WARNING, text);
     }
     return used;
 }
@@ -309,19 +306,17 @@ static int schedule_head(struct app *app, struct screen *screen, int top, int co
         [SCHEDULER_STOPPED] = {"its scheduler does not run!", STYLE_CRITICAL},
         [SCHEDULER_TWICE] = {"its scheduler runs twice: everything is sent twice!", STYLE_CRITICAL},
     };
+    char text[400];
     int used = 0;
     for (size_t s = 0; s < queues_count(app->queues) && used < 4 && used < rows; s++) {
         struct queue_system *system = queues_system(app->queues, s);
         const struct schedule_snapshot *snapshot = queue_system_schedule(system);
         if (!snapshot || (!snapshot->count && snapshot->scheduler == SCHEDULER_UNKNOWN && !snapshot->sign))
             continue;
-        struct page *page = page_new(NULL);
-        page_format(page, states[snapshot->scheduler].style, 1, "%s: %s%s%s", system->name,
-                    states[snapshot->scheduler].word, snapshot->sign ? " · " : "",
-                    snapshot->sign ? snapshot->sign : "");
-        page_draw(page, screen, top + used, 0, 1, columns);
-        talloc_free(page);
-        used++;
+        snprintf(text, sizeof text, "%s: %s%s%s", system->name, states[snapshot->scheduler].word,
+                 snapshot->sign ? " · " : "", snapshot->sign ? snapshot->sign : "");
+        used +=
+            jobs_draw_line(screen, top + used, columns, rows - used, states[snapshot->scheduler].style, text);
     }
     return used;
 }

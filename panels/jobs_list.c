@@ -229,13 +229,9 @@ static void rows(struct app *app, struct row_list *list)
 static int head(struct app *app, struct screen *screen, int top, int width, int room)
 {
     char text[400];
-    (void)room;
-    struct page *page = page_new(NULL);
-    page_text(page, jobs_reading_busy(reading_of(app)) ? STYLE_NORMAL : STYLE_DIM, 1,
-              jobs_reading_text(reading_of(app), text, sizeof text));
-    page_draw(page, screen, top, 0, 1, width);
-    talloc_free(page);
-    return 1;
+    return jobs_draw_line(screen, top, width, room,
+                          jobs_reading_busy(reading_of(app)) ? STYLE_NORMAL : STYLE_DIM,
+                          jobs_reading_text(reading_of(app), text, sizeof text));
 }
 
 static bool cancel(struct app *app)
