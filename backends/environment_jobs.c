@@ -9,8 +9,8 @@
 #define JOBS(member) offsetof(struct environment_jobs, member)
 
 static const char *const system_words[] = {
-    "celery",        "rq",          "sidekiq",  "bullmq", "streams",  "pgboss", "django-celery",
-    "procrastinate", "solid_queue", "good_job", "river",  "rabbitmq", NULL};
+    "celery",        "rq",          "sidekiq",  "bullmq", "streams",      "pgboss",   "django-celery",
+    "procrastinate", "solid_queue", "good_job", "river",  "django-tasks", "rabbitmq", NULL};
 
 /* Numbers whose absence must be told from 0: kept one higher while the file is read. */
 static void read_number(struct environment_reader *reader, const struct yaml_node *node, const char *what,
