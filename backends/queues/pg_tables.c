@@ -50,86 +50,91 @@ static const struct pg_state procrastinate_states[] = {
     {JOB_CANCELLED, "j.status IN ('cancelled', 'aborted')", BY_ID, NULL, NULL},
     {JOB_DONE, "j.status = 'succeeded'", BY_ID, NULL, NULL},
 };
-static const struct pg_layout procrastinate =
-    {
-        .name = "Procrastinate 3",
-        .requires = procrastinate_requires,
-        .from = "@procrastinate_jobs AS j",
-        .id_type = "bigint",
-        .columns = {[PG_ID] = "j.id",
-                    [PG_TASK] = "j.task_name",
-                    [PG_QUEUE] = "j.queue_name",
-                    [PG_PRIORITY] = "j.priority",
-                    [PG_RETRIES] = "j.attempts",
-                    [PG_ENQUEUED] = PRO_EVENT("deferred", "min"),
-                    [PG_ETA] = "CASE WHEN j.status = 'todo' THEN j.scheduled_at END",
-                    [PG_STARTED] = "CASE WHEN j.status = 'doing' THEN " PRO_EVENT("started", "max") " END",
-                    [PG_FINISHED] =
-                        "(SELECT max(e.at) FROM @procrastinate_events AS e WHERE e.job_id = j.id AND "
-                        "e.type IN ('failed', 'succeeded', 'cancelled', 'aborted'))",
-                    [PG_WORKER] = "j.worker_id"},
-        .data = "j.args",
-        .row = "to_jsonb(j)",
-        .secrets = ",args,",
-        .states = procrastinate_states,
-        .state_count = sizeof procrastinate_states / sizeof *procrastinate_states,
-        .queues = "SELECT c.queue_name, c.ready, c.scheduled, c.retrying, c.running, NULL, c.failed, NULL, "
-                  "c.done, NULL,"
-                  " extract(epoch FROM now() - (SELECT coalesce(j.scheduled_at, " PRO_EVENT(
-                      "deferred",
-                      "min") ")"
-                             "   FROM @procrastinate_jobs AS j WHERE j.queue_name = c.queue_name AND " PRO_DUE
-                             "   ORDER BY j.priority DESC, j.id LIMIT 1)),"
-                             " extract(epoch FROM c.eta), coalesce(e.came, 0), coalesce(e.went, 0), NULL, "
-                             "c.stuck FROM"
-                             " (SELECT j.queue_name, " COUNT(
-                                 PRO_DUE) " AS ready,"
-                                          "   " COUNT(
-                                              "j.status = 'todo' AND j.scheduled_at > now() AND j.attempts = "
-                                              "0") " AS scheduled,"
-                                                   "   " COUNT("j.status = 'todo' AND j.scheduled_at > now() "
-                                                               "AND j.attempts > 0") " AS retrying,"
-                                                                                     "   " COUNT("j.status = "
-                                                                                                 "'doing'") " AS running, " COUNT(
-                                                                                         "j.status = "
-                                                                                         "'failed'") " AS "
-                                                                                                     "failed,"
-                                                                                                     "  "
-                                                                                                     " " COUNT(
-                                                                                                         "j."
-                                                                                                         "sta"
-                                                                                                         "tus"
-                                                                                                         " = "
-                                                                                                         "'su"
-                                                                                                         "cce"
-                                                                                                         "ede"
-                                                                                                         "d'") " AS done,"
-                                                                                                               "   min(j.scheduled_at) FILTER (WHERE " PRO_DUE
-                                                                                                               ") AS eta,"
-                                                                                                               "   " COUNT(
-                                                                                                                   "j.status = 'doing' AND w.id IS NULL") " AS stuck"
-                                                                                                                                                          "   FROM @procrastinate_jobs AS j LEFT JOIN @procrastinate_workers AS w"
-                                                                                                                                                          "     ON j.status = 'doing' AND " PRO_WORKER
-                                                                                                                                                          " = j.worker_id::text GROUP BY 1) AS c"
-                                                                                                                                                          " LEFT JOIN (SELECT j.queue_name, " COUNT(
-                                                                                                                                                              "e.type = 'deferred'") " AS came,"
-                                                                                                                                                                                     "   " COUNT(
-                                                                                                                                                                                         "e.type IN ('succeeded', 'failed')") " AS went"
-                                                                                                                                                                                                                              "   FROM (SELECT * FROM @procrastinate_events ORDER BY id DESC LIMIT 20000) AS e"
-                                                                                                                                                                                                                              "   JOIN @procrastinate_jobs AS j ON j.id = e.job_id WHERE e.at > " MINUTE
-                                                                                                                                                                                                                              " GROUP BY 1) AS e"
-                                                                                                                                                                                                                              " ON e.queue_name = c.queue_name ORDER BY 1 LIMIT 10001",
-        .workers = "SELECT " PRO_WORKER ", NULL, 0, extract(epoch FROM w.last_heartbeat), NULL, NULL,"
-                   " (SELECT count(*) FROM @procrastinate_jobs AS j WHERE j.status = 'doing' AND"
-                   "   j.worker_id::text = " PRO_WORKER "), NULL, NULL FROM @procrastinate_workers AS w"
-                   " ORDER BY 1 LIMIT 2000",
-        .silent_s = 30,
-        .workers_note = "from their heartbeats in procrastinate_workers",
-        .schedule =
-            "SELECT p.task_name || '/' || p.periodic_id, p.task_name, p.task_name, 'text',"
-            " 'in the application''s code', NULL, NULL, NULL, NULL, NULL, max(p.defer_timestamp), NULL, NULL,"
-            " NULL, NULL, NULL FROM @procrastinate_periodic_defers AS p"
-            " GROUP BY p.task_name, p.periodic_id ORDER BY 1 LIMIT 5000",
+static const struct pg_layout procrastinate = {
+    .name = "Procrastinate 3",
+    .requires = procrastinate_requires,
+    .from = "@procrastinate_jobs AS j",
+    .id_type = "bigint",
+    .columns = {[PG_ID] = "j.id",
+                [PG_TASK] = "j.task_name",
+                [PG_QUEUE] = "j.queue_name",
+                [PG_PRIORITY] = "j.priority",
+                [PG_RETRIES] = "j.attempts",
+                [PG_ENQUEUED] = PRO_EVENT("deferred", "min"),
+                [PG_ETA] = "CASE WHEN j.status = 'todo' THEN j.scheduled_at END",
+                [PG_STARTED] = "CASE WHEN j.status = 'doing' THEN " PRO_EVENT("started", "max") " END",
+                [PG_FINISHED] = "(SELECT max(e.at) FROM @procrastinate_events AS e WHERE e.job_id = j.id AND "
+                                "e.type IN ('failed', 'succeeded', 'cancelled', 'aborted'))",
+                [PG_WORKER] = "j.worker_id"},
+    .data = "j.args",
+    .row = "to_jsonb(j)",
+    .secrets = ",args,",
+    .states = procrastinate_states,
+    .state_count = sizeof procrastinate_states / sizeof *procrastinate_states,
+    .queues =
+        "SELECT c.queue_name, c.ready, c.scheduled, c.retrying, c.running, NULL, c.failed, NULL, "
+        "c.done, NULL,"
+        " extract(epoch FROM now() - (SELECT coalesce(j.scheduled_at, " PRO_EVENT(
+            "deferred",
+            "min") ")"
+                   "   FROM @procrastinate_jobs AS j WHERE j.queue_name = c.queue_name AND " PRO_DUE
+                   "   ORDER BY j.priority DESC, j.id LIMIT 1)),"
+                   " extract(epoch FROM c.eta), coalesce(e.came, 0), coalesce(e.went, 0), NULL, "
+                   "c.stuck FROM"
+                   " (SELECT j.queue_name, " COUNT(
+                       PRO_DUE) " AS ready,"
+                                "   " COUNT(
+                                    "j.status = 'todo' AND j.scheduled_at > now() AND j.attempts = "
+                                    "0") " AS scheduled,"
+                                         "   " COUNT(
+                                             "j.status = 'todo' AND j.scheduled_at > now() "
+                                             "AND j.attempts > 0") " AS retrying,"
+                                                                   "   " COUNT(
+                                                                       "j.status = "
+                                                                       "'doing'") " AS running, " COUNT("j."
+                                                                                                        "stat"
+                                                                                                        "us "
+                                                                                                        "= "
+                                                                                                        "'fai"
+                                                                                                        "led"
+                                                                                                        "'") " AS "
+                                                                                                             "failed,"
+                                                                                                             "  "
+                                                                                                             " " COUNT(
+                                                                                                                 "j."
+                                                                                                                 "sta"
+                                                                                                                 "tus"
+                                                                                                                 " = "
+                                                                                                                 "'su"
+                                                                                                                 "cce"
+                                                                                                                 "ede"
+                                                                                                                 "d'") " AS done,"
+                                                                                                                       "   min(j.scheduled_at) FILTER (WHERE " PRO_DUE
+                                                                                                                       ") AS eta,"
+                                                                                                                       "   " COUNT(
+                                                                                                                           "j.status = 'doing' AND w.id IS NULL") " AS stuck"
+                                                                                                                                                                  "   FROM @procrastinate_jobs AS j LEFT JOIN @procrastinate_workers AS w"
+                                                                                                                                                                  "     ON j.status = 'doing' AND " PRO_WORKER
+                                                                                                                                                                  " = j.worker_id::text GROUP BY 1) AS c"
+                                                                                                                                                                  " LEFT JOIN (SELECT j.queue_name, " COUNT(
+                                                                                                                                                                      "e.type = 'deferred'") " AS came,"
+                                                                                                                                                                                             "   " COUNT(
+                                                                                                                                                                                                 "e.type IN ('succeeded', 'failed')") " AS went"
+                                                                                                                                                                                                                                      "   FROM (SELECT * FROM @procrastinate_events ORDER BY id DESC LIMIT 20000) AS e"
+                                                                                                                                                                                                                                      "   JOIN @procrastinate_jobs AS j ON j.id = e.job_id WHERE e.at > " MINUTE
+                                                                                                                                                                                                                                      " GROUP BY 1) AS e"
+                                                                                                                                                                                                                                      " ON e.queue_name = c.queue_name ORDER BY 1 LIMIT 10001",
+    .workers = "SELECT " PRO_WORKER ", NULL, 0, extract(epoch FROM w.last_heartbeat), NULL, NULL,"
+               " (SELECT count(*) FROM @procrastinate_jobs AS j WHERE j.status = 'doing' AND"
+               "   j.worker_id::text = " PRO_WORKER "), NULL, NULL FROM @procrastinate_workers AS w"
+               " ORDER BY 1 LIMIT 2000",
+    .silent_s = 30,
+    .workers_note = "from their heartbeats in procrastinate_workers",
+    .schedule =
+        "SELECT p.task_name || '/' || p.periodic_id, p.task_name, p.task_name, 'text',"
+        " 'in the application''s code', NULL, NULL, NULL, NULL, NULL, max(p.defer_timestamp), NULL, NULL,"
+        " NULL, NULL, NULL FROM @procrastinate_periodic_defers AS p"
+        " GROUP BY p.task_name, p.periodic_id ORDER BY 1 LIMIT 5000",
 };
 
 /* ---- Solid Queue ---- */
@@ -337,28 +342,52 @@ static const struct pg_layout good_job = {
                                                                                   "j.finished_at IS NULL AND "
                                                                                   "j.locked_by_id IS NOT "
                                                                                   "NULL") ", NULL,"
-                                                                                          " " COUNT("j."
-                                                                                                    "finished"
-                                                                                                    "_at IS "
-                                                                                                    "NOT "
-                                                                                                    "NULL "
-                                                                                                    "AND "
-                                                                                                    "j.error "
-                                                                                                    "IS NOT "
-                                                                                                    "NULL") ", NULL,"
-                                                                                                            " " COUNT(
-                                                                                                                "j.finished_at IS NOT NULL AND j.error IS NULL") ", NULL,"
-                                                                                                                                                                 " extract(epoch FROM now() - min(coalesce(j.scheduled_at, j.created_at)::timestamptz)"
-                                                                                                                                                                 "   FILTER (WHERE " GOOD_DUE
-                                                                                                                                                                 ")),"
-                                                                                                                                                                 " extract(epoch FROM min(j.scheduled_at::timestamptz) FILTER (WHERE " GOOD_DUE
-                                                                                                                                                                 "   AND j.scheduled_at > j.created_at + interval '1 s')),"
-                                                                                                                                                                 " " COUNT("j.created_at::timestamptz > " MINUTE) ", " COUNT(
-                                                                                                                                                                     "j.finished_at::timestamptz > " MINUTE) ","
-                                                                                                                                                                                                             " NULL, " COUNT(
-                                                                                                                                                                                                                 "j.finished_at IS NULL AND j.locked_by_id IS NOT NULL AND p.id IS NULL") ""
-                                                                                                                                                                                                                                                                                          " FROM @good_jobs AS j LEFT JOIN @good_job_processes AS p ON p.id = j.locked_by_id"
-                                                                                                                                                                                                                                                                                          " GROUP BY 1 ORDER BY 1 LIMIT 10001",
+                                                                                          " " COUNT(
+                                                                                              "j."
+                                                                                              "finished"
+                                                                                              "_at IS "
+                                                                                              "NOT "
+                                                                                              "NULL "
+                                                                                              "AND "
+                                                                                              "j.error "
+                                                                                              "IS NOT "
+                                                                                              "NULL") ", "
+                                                                                                      "NULL,"
+                                                                                                      " " COUNT(
+                                                                                                          "j."
+                                                                                                          "fi"
+                                                                                                          "ni"
+                                                                                                          "sh"
+                                                                                                          "ed"
+                                                                                                          "_a"
+                                                                                                          "t "
+                                                                                                          "IS"
+                                                                                                          " N"
+                                                                                                          "OT"
+                                                                                                          " N"
+                                                                                                          "UL"
+                                                                                                          "L "
+                                                                                                          "AN"
+                                                                                                          "D "
+                                                                                                          "j."
+                                                                                                          "er"
+                                                                                                          "ro"
+                                                                                                          "r "
+                                                                                                          "IS"
+                                                                                                          " N"
+                                                                                                          "UL"
+                                                                                                          "L") ", NULL,"
+                                                                                                               " extract(epoch FROM now() - min(coalesce(j.scheduled_at, j.created_at)::timestamptz)"
+                                                                                                               "   FILTER (WHERE " GOOD_DUE
+                                                                                                               ")),"
+                                                                                                               " extract(epoch FROM min(j.scheduled_at::timestamptz) FILTER (WHERE " GOOD_DUE
+                                                                                                               "   AND j.scheduled_at > j.created_at + interval '1 s')),"
+                                                                                                               " " COUNT("j.created_at::timestamptz > " MINUTE) ", " COUNT(
+                                                                                                                   "j.finished_at::timestamptz > " MINUTE) ","
+                                                                                                                                                           " NULL, " COUNT(
+                                                                                                                                                               "j.finished_at IS NULL AND j.locked_by_id IS NOT NULL AND p.id IS NULL") ""
+                                                                                                                                                                                                                                        " FROM @good_jobs AS j LEFT JOIN @good_job_processes AS p ON p.id = j.locked_by_id"
+                                                                                                                                                                                                                                        " GROUP BY 1 ORDER BY 1 LIMIT 10001",
     .workers =
         "SELECT coalesce(p.state ->> 'proctitle', p.id::text), p.state ->> 'hostname',"
         " substring(p.state ->> 'pid' FROM '^[0-9]{1,9}$'),"
@@ -488,149 +517,145 @@ static const struct pg_state tasks_states[] = {
     {JOB_FAILED, "j.status = 'FAILED'", "coalesce(j.finished_at, j.enqueued_at)", NULL, NULL},
     {JOB_DONE, TASKS_DONE, "coalesce(j.finished_at, j.enqueued_at)", NULL, NULL},
 };
-static const struct pg_layout
-    django_tasks =
-        {
-            .name = "django-tasks",
-            .requires = tasks_requires,
-            .from = "@django_tasks_database_dbtaskresult AS j",
-            .id_type = "uuid",
-            .columns =
-                {[PG_ID] = "j.id",
-                 [PG_TASK] = "j.task_path",
-                 [PG_QUEUE] = "j.queue_name",
-                 [PG_PRIORITY] = "j.priority",
-                 [PG_ENQUEUED] = "j.enqueued_at",
-                 [PG_ETA] =
-                     "CASE WHEN j.run_after < '9000-01-01' AND j.finished_at IS NULL THEN j.run_after END",
-                 [PG_STARTED] = "j.started_at",
-                 [PG_FINISHED] = "j.finished_at",
-                 [PG_WORKER] = "to_jsonb(j) -> 'worker_ids' ->> -1",
-                 [PG_EXCEPTION] = "nullif(j.exception_class_path, '')",
-                 [PG_MESSAGE] = "nullif(regexp_replace(rtrim(j.traceback, E' \\n'), '^.*\\n', ''), '')",
-                 [PG_TRACE] = "j.traceback"},
-            .data = "j.args_kwargs",
-            .tenant = "coalesce(" TENANT("(j.args_kwargs -> 'kwargs')") ")",
-            .row = "to_jsonb(j)",
-            .secrets = ",args_kwargs,return_value,metadata,",
-            .states = tasks_states,
-            .state_count = sizeof tasks_states / sizeof *tasks_states,
-            .queues =
-                "SELECT j.queue_name, " COUNT(
-                    TASKS_NEW
-                    " AND NOT coalesce(" TASKS_LATER
-                    ", false)") ","
-                                " " COUNT(TASKS_NEW " AND " TASKS_LATER) ", NULL, " COUNT(
-                                    "j.status = 'RUNNING'") ", NULL,"
-                                                            " " COUNT("j.status = 'FAILED'") ", NULL, " COUNT(
-                                                                TASKS_DONE) ", NULL,"
-                                                                            " extract(epoch FROM now() - "
-                                                                            "min(CASE WHEN j.run_after < "
-                                                                            "'9000-01-01' THEN j.run_after"
-                                                                            "   ELSE j.enqueued_at END) "
-                                                                            "FILTER (WHERE " TASKS_NEW
-                                                                            " AND NOT coalesce(" TASKS_LATER
-                                                                            ", false))),"
-                                                                            " extract(epoch FROM "
-                                                                            "min(j.run_after) FILTER "
-                                                                            "(WHERE " TASKS_NEW
-                                                                            " AND j.run_after <= now())),"
-                                                                            " " COUNT("j.enqueued_at "
-                                                                                      "> " MINUTE) ", " COUNT(
-                                                                                "j.finished_at > " MINUTE) ","
-                                                                                                           " "
-                                                                                                           "N"
-                                                                                                           "U"
-                                                                                                           "L"
-                                                                                                           "L"
-                                                                                                           ","
-                                                                                                           " "
-                                                                                                           "N"
-                                                                                                           "U"
-                                                                                                           "L"
-                                                                                                           "L"
-                                                                                                           " "
-                                                                                                           "F"
-                                                                                                           "R"
-                                                                                                           "O"
-                                                                                                           "M"
-                                                                                                           " "
-                                                                                                           "@"
-                                                                                                           "d"
-                                                                                                           "j"
-                                                                                                           "a"
-                                                                                                           "n"
-                                                                                                           "g"
-                                                                                                           "o"
-                                                                                                           "_"
-                                                                                                           "t"
-                                                                                                           "a"
-                                                                                                           "s"
-                                                                                                           "k"
-                                                                                                           "s"
-                                                                                                           "_"
-                                                                                                           "d"
-                                                                                                           "a"
-                                                                                                           "t"
-                                                                                                           "a"
-                                                                                                           "b"
-                                                                                                           "a"
-                                                                                                           "s"
-                                                                                                           "e"
-                                                                                                           "_"
-                                                                                                           "d"
-                                                                                                           "b"
-                                                                                                           "t"
-                                                                                                           "a"
-                                                                                                           "s"
-                                                                                                           "k"
-                                                                                                           "r"
-                                                                                                           "e"
-                                                                                                           "s"
-                                                                                                           "u"
-                                                                                                           "l"
-                                                                                                           "t"
-                                                                                                           " "
-                                                                                                           "A"
-                                                                                                           "S"
-                                                                                                           " "
-                                                                                                           "j"
-                                                                                                           " "
-                                                                                                           "G"
-                                                                                                           "R"
-                                                                                                           "O"
-                                                                                                           "U"
-                                                                                                           "P"
-                                                                                                           " "
-                                                                                                           "B"
-                                                                                                           "Y"
-                                                                                                           " "
-                                                                                                           "1"
-                                                                                                           " "
-                                                                                                           "O"
-                                                                                                           "R"
-                                                                                                           "D"
-                                                                                                           "E"
-                                                                                                           "R"
-                                                                                                           " "
-                                                                                                           "B"
-                                                                                                           "Y"
-                                                                                                           " "
-                                                                                                           "1"
-                                                                                                           " "
-                                                                                                           "L"
-                                                                                                           "I"
-                                                                                                           "M"
-                                                                                                           "I"
-                                                                                                           "T"
-                                                                                                           " "
-                                                                                                           "1"
-                                                                                                           "0"
-                                                                                                           "0"
-                                                                                                           "0"
-                                                                                                           "1",
-            .workers_note = "django-tasks keeps no record of its workers: only what runs is known",
-            .part_absent = {[PART_SCHEDULE] = "django-tasks has no schedule"},
+static const struct pg_layout django_tasks = {
+    .name = "django-tasks",
+    .requires = tasks_requires,
+    .from = "@django_tasks_database_dbtaskresult AS j",
+    .id_type = "uuid",
+    .columns = {[PG_ID] = "j.id",
+                [PG_TASK] = "j.task_path",
+                [PG_QUEUE] = "j.queue_name",
+                [PG_PRIORITY] = "j.priority",
+                [PG_ENQUEUED] = "j.enqueued_at",
+                [PG_ETA] =
+                    "CASE WHEN j.run_after < '9000-01-01' AND j.finished_at IS NULL THEN j.run_after END",
+                [PG_STARTED] = "j.started_at",
+                [PG_FINISHED] = "j.finished_at",
+                [PG_WORKER] = "to_jsonb(j) -> 'worker_ids' ->> -1",
+                [PG_EXCEPTION] = "nullif(j.exception_class_path, '')",
+                [PG_MESSAGE] = "nullif(regexp_replace(rtrim(j.traceback, E' \\n'), '^.*\\n', ''), '')",
+                [PG_TRACE] = "j.traceback"},
+    .data = "j.args_kwargs",
+    .tenant = "coalesce(" TENANT("(j.args_kwargs -> 'kwargs')") ")",
+    .row = "to_jsonb(j)",
+    .secrets = ",args_kwargs,return_value,metadata,",
+    .states = tasks_states,
+    .state_count = sizeof tasks_states / sizeof *tasks_states,
+    .queues = "SELECT j.queue_name, " COUNT(
+        TASKS_NEW
+        " AND NOT coalesce(" TASKS_LATER
+        ", false)") ","
+                    " " COUNT(TASKS_NEW " AND " TASKS_LATER) ", NULL, " COUNT(
+                        "j.status = 'RUNNING'") ", NULL,"
+                                                " " COUNT("j.status = 'FAILED'") ", NULL, " COUNT(
+                                                    TASKS_DONE) ", NULL,"
+                                                                " extract(epoch FROM now() - "
+                                                                "min(CASE WHEN j.run_after < "
+                                                                "'9000-01-01' THEN j.run_after"
+                                                                "   ELSE j.enqueued_at END) "
+                                                                "FILTER (WHERE " TASKS_NEW
+                                                                " AND NOT coalesce(" TASKS_LATER ", false))),"
+                                                                " extract(epoch FROM "
+                                                                "min(j.run_after) FILTER "
+                                                                "(WHERE " TASKS_NEW
+                                                                " AND j.run_after <= now())),"
+                                                                " " COUNT(
+                                                                    "j.enqueued_at "
+                                                                    "> " MINUTE) ", " COUNT("j.finished_at "
+                                                                                            "> " MINUTE) ","
+                                                                                                         " "
+                                                                                                         "N"
+                                                                                                         "U"
+                                                                                                         "L"
+                                                                                                         "L"
+                                                                                                         ","
+                                                                                                         " "
+                                                                                                         "N"
+                                                                                                         "U"
+                                                                                                         "L"
+                                                                                                         "L"
+                                                                                                         " "
+                                                                                                         "F"
+                                                                                                         "R"
+                                                                                                         "O"
+                                                                                                         "M"
+                                                                                                         " "
+                                                                                                         "@"
+                                                                                                         "d"
+                                                                                                         "j"
+                                                                                                         "a"
+                                                                                                         "n"
+                                                                                                         "g"
+                                                                                                         "o"
+                                                                                                         "_"
+                                                                                                         "t"
+                                                                                                         "a"
+                                                                                                         "s"
+                                                                                                         "k"
+                                                                                                         "s"
+                                                                                                         "_"
+                                                                                                         "d"
+                                                                                                         "a"
+                                                                                                         "t"
+                                                                                                         "a"
+                                                                                                         "b"
+                                                                                                         "a"
+                                                                                                         "s"
+                                                                                                         "e"
+                                                                                                         "_"
+                                                                                                         "d"
+                                                                                                         "b"
+                                                                                                         "t"
+                                                                                                         "a"
+                                                                                                         "s"
+                                                                                                         "k"
+                                                                                                         "r"
+                                                                                                         "e"
+                                                                                                         "s"
+                                                                                                         "u"
+                                                                                                         "l"
+                                                                                                         "t"
+                                                                                                         " "
+                                                                                                         "A"
+                                                                                                         "S"
+                                                                                                         " "
+                                                                                                         "j"
+                                                                                                         " "
+                                                                                                         "G"
+                                                                                                         "R"
+                                                                                                         "O"
+                                                                                                         "U"
+                                                                                                         "P"
+                                                                                                         " "
+                                                                                                         "B"
+                                                                                                         "Y"
+                                                                                                         " "
+                                                                                                         "1"
+                                                                                                         " "
+                                                                                                         "O"
+                                                                                                         "R"
+                                                                                                         "D"
+                                                                                                         "E"
+                                                                                                         "R"
+                                                                                                         " "
+                                                                                                         "B"
+                                                                                                         "Y"
+                                                                                                         " "
+                                                                                                         "1"
+                                                                                                         " "
+                                                                                                         "L"
+                                                                                                         "I"
+                                                                                                         "M"
+                                                                                                         "I"
+                                                                                                         "T"
+                                                                                                         " "
+                                                                                                         "1"
+                                                                                                         "0"
+                                                                                                         "0"
+                                                                                                         "0"
+                                                                                                         "1",
+    .workers_note = "django-tasks keeps no record of its workers: only what runs is known",
+    .part_absent = {[PART_SCHEDULE] = "django-tasks has no schedule"},
 };
 
 /* ---- the adapters ---- */
