@@ -2,7 +2,7 @@
 """What the real kombu and Celery do with messages: one line of a letter and the message in hex for each.
 
 The letters are those of enum job_poison (A ends the worker, B drops the message, C no such task, - runs).
-usage: kombu_verdicts.py SEED COUNT SAMPLES...   (files of messages, one a line, in hex)
+usage: kombu_verdicts.py SEED COUNT DUMP...   (of tests/data/queues/celery)
 """
 import base64
 import copy
@@ -208,10 +208,24 @@ def change_bytes(raw, rng):
     return bytes(raw)
 
 
+def samples_of(name):
+    """The messages of a dump, or of a list of poisonous ones."""
+    for line in open(name):
+        row = json.loads(line)
+        values = row['value'] if row.get('type') == 'list' else []
+        if 'raw' in row:
+            values = [row['raw']]
+        elif 'raw_b64' in row:
+            values = [{'b64': row['raw_b64']}]
+        for value in values:
+            raw = base64.b64decode(value['b64']) if isinstance(value, dict) else value.encode()
+            yield raw.replace(b'"2026-', b'"2020-')  # what expired then has expired wherever this runs
+
+
 def main():
     seed, count, files = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     rng = random.Random(seed)
-    samples = [bytes.fromhex(line) for name in files for line in open(name)]
+    samples = [raw for name in files for raw in samples_of(name)]
     out = [(verdict(raw), raw) for raw in samples]
     trees = [json.loads(raw) for letter, raw in out if letter != 'A']
     whole = [raw for letter, raw in out if letter != 'A']

@@ -36,6 +36,7 @@ struct stage {
     size_t kept_count;
     struct queue_read_progress progress;
     struct error error;
+    struct job_facts *facts;
     bool done, failed;
     int windows;
     struct queue_read *read;
@@ -578,6 +579,122 @@ static void a_forsaken_read_is_silent(void **state)
     assert_int_equal(s->count, 5000);
 }
 
+/* ---- all about one job ---- */
+
+static void on_facts(void *data, const struct job_facts *told, const struct error *error)
+{
+    struct stage *s = data;
+    s->done = true;
+    s->failed = error != NULL;
+    if (error)
+        s->error = *error;
+    if (!told)
+        return;
+    s->facts = talloc_zero(s, struct job_facts);
+    for (size_t i = 0; i < told->count; i++)
+        job_facts_add(s->facts, told->facts[i].section, told->facts[i].label, told->facts[i].secret, "%s",
+                      told->facts[i].text);
+}
+
+static void ask_job(struct stage *s, const struct job *job)
+{
+    TALLOC_FREE(s->facts);
+    s->done = false;
+    queue_job_read(celery(s), job, on_facts, s);
+    assert_false(s->done);
+    s->read = (struct queue_read *)s; /* only done ends the turn */
+    turn(s);
+    s->read = NULL;
+    assert_true(s->done);
+}
+
+static const struct job_fact *fact(struct stage *s, const char *section, const char *label)
+{
+    for (size_t i = 0; s->facts && i < s->facts->count; i++) {
+        const struct job_fact *one = &s->facts->facts[i];
+        if (strcmp(one->section, section) == 0 &&
+            (label ? one->label && strcmp(one->label, label) == 0 : !one->label))
+            return one;
+    }
+    return NULL;
+}
+
+static void expect_fact(struct stage *s, const char *section, const char *label, const char *text)
+{
+    const struct job_fact *one = fact(s, section, label);
+    if (!one || !strstr(one->text, text))
+        fail_msg("%s, %s: %s", section, label ? label : "", one ? one->text : "(none)");
+}
+
+static void one_job_is_told_in_full(void **state)
+{
+    struct stage *s = *state;
+    push(s, "celery", 0, 300);
+    /* [["Year 9", "\u0645\u0637"], {"school": "oak"}, {"chain": [{"task": "last"}, {"task": "next"}]}] */
+    push_text(
+        s, "celery",
+        message(
+            500, "t_\\u0645\\u0637",
+            ", \"argsrepr\": \"('Year 9',)\", \"kwargsrepr\": \"{}\", \"timelimit\": [90, 60], \"group\": "
+            "\"g1\", \"x-request\": \"r7\"",
+            "W1siWWVhciA5IiwgIlx1MDY0NVx1MDYzNyJdLCB7InNjaG9vbCI6ICJvYWsifSwgeyJjaGFpbiI6IFt7InRhc2siOiAi"
+            "bGFzdCJ9LCB7InRhc2siOiAibmV4dCJ9XX1d"));
+    redis_box_do(s->box, "ZADD", "celery-taskset-meta-g1.j", "1", "[1]", "2", "[2]");
+    redis_box_do(s->box, "SET", "celery-taskset-meta-g1.s", "5");
+    all(s, ready(FROM_HEAD), "id:000000000500");
+    assert_int_equal(s->count, 1);
+    struct job *job = s->kept[0];
+    assert_int_equal(job->index, 300);
+    send_words(s, 3, (const char *[]){"RPOP", "celery", "150"});
+    push(s, "celery", 1000, 50);
+    ask_job(s, job);
+    expect_fact(s, "Message", "place", "celery, 150 before it");
+    expect_fact(s, "Message", "tenant", "t_مط");
+    expect_fact(s, "Message", "hard time limit", "90 s");
+    expect_fact(s, "Arguments", "types", "(str, str), {school: str}");
+    assert_false(fact(s, "Arguments", "types")->secret);
+    expect_fact(s, "Arguments", "argument 2", "مط");
+    assert_true(fact(s, "Arguments", "argument 2")->secret && fact(s, "Arguments", "school")->secret);
+    assert_true(fact(s, "Arguments", "as the sender shows them")->secret);
+    expect_fact(s, "Follows", "then", "next");
+    expect_fact(s, "Group", "chord", "2 of 5 are done");
+    expect_fact(s, "Headers", "x-request", "r7");
+    assert_null(fact(s, "Headers", "argsrepr"));
+    /* A worker takes it. */
+    redisReply *taken = redisCommand(s->redis, "LRANGE celery -151 -151");
+    const char *raw = taken->element[0]->str;
+    char *value;
+    assert_true(asprintf(&value, "[%s, \"\", \"celery\"]", raw) > 0);
+    send_words(s, 4, (const char *[]){"LREM", "celery", "-1", raw});
+    send_words(s, 4, (const char *[]){"HSET", "unacked", job->tag, value});
+    send_words(s, 4, (const char *[]){"ZADD", "unacked_index", "1795263753", job->tag});
+    free(value);
+    freeReplyObject(taken);
+    ask_job(s, job);
+    expect_fact(s, "Message", "place", "held by a worker");
+    expect_fact(s, "Message", "given out again", "2026-11-21T13:22:33");
+    assert_non_null(fact(s, "Worker", NULL));
+    /* It ran. */
+    redis_box_do(s->box, "DEL", "unacked");
+    redis_box_do(s->box, "SET", "celery-task-meta-00000000-0000-4000-8000-000000000500",
+                 "{\"status\": \"FAILURE\", \"result\": {\"exc_type\": \"KeyError\", \"exc_message\": [\"no "
+                 "school\"]}, "
+                 "\"traceback\": \"Traceback (most recent call last)\", \"task_id\": \"x\"}");
+    ask_job(s, job);
+    expect_fact(s, "Message", "place", "in no queue");
+    expect_fact(s, "Result", "exception", "KeyError: no school");
+    expect_fact(s, "Result", "kept", "no expiry");
+    expect_fact(s, "Traceback", NULL, "most recent");
+    redis_box_do(s->box, "FLUSHALL");
+    ask_job(s, job);
+    assert_true(s->failed && s->error.kind == ERROR_GONE && !s->facts);
+    /* A corrupt one is told, too. */
+    push_text(s, "celery", strdup("not json"));
+    all(s, ready(FROM_HEAD), "poison");
+    ask_job(s, s->kept[0]);
+    expect_fact(s, "Message", "poison", "A: the message is not JSON");
+}
+
 int main(void)
 {
 #define WITH_STAGE(test) cmocka_unit_test_setup_teardown(test, stage_begin, stage_end)
@@ -590,6 +707,7 @@ int main(void)
         WITH_STAGE(a_job_is_found_wherever_it_is),
         WITH_STAGE(what_goes_wrong_is_told),
         WITH_STAGE(a_forsaken_read_is_silent),
+        WITH_STAGE(one_job_is_told_in_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
