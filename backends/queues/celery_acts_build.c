@@ -87,8 +87,8 @@ static char *target_subject(struct celery_prepare *p, const struct celery_target
     tally_text(p->tasks, tasks, sizeof tasks, 5);
     tally_text(p->tenants, tenants, sizeof tenants, 5);
     return there(talloc_asprintf(p, "%s of %s in %s · tasks %s · tenants %s",
-                                 format_count(count, sizeof count, (double)target->count),
-                                 format_count(length, sizeof length, (double)target->length),
+                                 celery_exact(count, sizeof count, target->count),
+                                 celery_exact(length, sizeof length, target->length),
                                  list_words(p, p->system, target->list, target->level), tasks, tenants));
 }
 
@@ -107,7 +107,7 @@ static void tell_left_out(struct celery_prepare *p)
     char *text = NULL, count[32];
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i].count) {
-            format_count(count, sizeof count, (double)others[i].count);
+            celery_exact(count, sizeof count, others[i].count);
             text = text ? talloc_asprintf_append_buffer(text, "\n%s are %s", count, others[i].why)
                         : talloc_asprintf(change, "%s are %s", count, others[i].why);
         }
@@ -137,9 +137,6 @@ void celery_build_jobs(struct celery_prepare *p)
         change->confirm_prompt = "the last four characters of the job";
     }
     tell_left_out(p);
-    /* A tenant's jobs are taken by their tenant, those that come in until then, too. */
-    if (act->act == ACT_TENANT_ASIDE && !p->request.jobs)
-        TALLOC_FREE(act->frozen);
     celery_build_watch(act);
     celery_prepare_done(p, change);
 }
@@ -156,7 +153,7 @@ void celery_build_purge(struct celery_prepare *p, const int64_t lengths[CELERY_S
         if (lengths[i])
             subject = there(talloc_asprintf_append_buffer(
                 subject, "%s%s of priority %d", *subject ? ", " : "",
-                format_count(count, sizeof count, (double)lengths[i]), p->system->names.steps[i]));
+                celery_exact(count, sizeof count, lengths[i]), p->system->names.steps[i]));
     }
     own->group = celery_aside_group(own, ASIDE_TRASH, p->request.queue, act->stamp);
     act->meant = own->meant;
@@ -180,7 +177,7 @@ void celery_build_return(struct celery_act *act, const char *group, const char *
         own->meant = lengths[level] > 0 ? lengths[level] : 0;
         char *where = list_words(own, act->system, group, level);
         celery_build_command(
-            own, where, lengths[level] > 0 ? format_count(count, sizeof count, (double)own->meant) : NULL);
+            own, where, lengths[level] > 0 ? celery_exact(count, sizeof count, own->meant) : NULL);
     }
 }
 
@@ -190,7 +187,7 @@ static void build_empty(struct celery_act *act, const struct celery_found *found
     char count[32];
     own->group = talloc_strdup(own, found->group);
     own->meant = found->total;
-    celery_build_command(own, found->group, format_count(count, sizeof count, (double)found->total));
+    celery_build_command(own, found->group, celery_exact(count, sizeof count, found->total));
 }
 
 /* A move that was interrupted: what is held is looked at again by what the note says. Jobs that were given
@@ -218,7 +215,7 @@ static bool build_continue(struct celery_prepare *p, const struct celery_found *
         own->to_queue = found->to_queue ? talloc_strdup(own, found->to_queue) : NULL;
         own->meant = found->lengths[level];
         celery_build_command(own, list_words(own, act->system, found->group, level),
-                             format_count(count, sizeof count, (double)own->meant));
+                             celery_exact(count, sizeof count, own->meant));
     }
     return true;
 }

@@ -92,7 +92,8 @@ static void gather_one(struct celery_prepare *p, const struct job *job)
     }
     target->count++;
     act->meant++;
-    celery_frozen_add(act->frozen, job->raw, job->raw_length);
+    if (act->frozen)
+        celery_frozen_add(act->frozen, job->raw, job->raw_length);
     celery_id_list_add(act->ids, job->id ? job->id : job->tag);
     tally_add(p->tasks, job->task, job->task ? strlen(job->task) : 0, 1);
     tally_add(p->tenants, job->tenant, job->tenant ? strlen(job->tenant) : 0, 1);
@@ -149,7 +150,8 @@ static void nothing_meant(struct celery_prepare *p)
 
 static void gathered(struct celery_prepare *p)
 {
-    celery_frozen_seal(p->act->frozen);
+    if (p->act->frozen)
+        celery_frozen_seal(p->act->frozen);
     if (p->act->meant == 0) {
         nothing_meant(p);
         return;
@@ -202,7 +204,9 @@ static bool tenant_filter(struct celery_prepare *p)
 void celery_gather(struct celery_prepare *p)
 {
     struct celery_act *act = p->act;
-    act->frozen = celery_frozen_new(act);
+    /* A tenant's jobs are taken by their tenant, those that come in until then, too. */
+    if (act->act != ACT_TENANT_ASIDE || p->request.jobs)
+        act->frozen = celery_frozen_new(act);
     act->ids = celery_id_list_new(act, p->system->base.loop, p->system->base.environment->name, act->stamp);
     p->tasks = tally_new(p, NAMES);
     p->tenants = tally_new(p, NAMES);

@@ -121,6 +121,9 @@ void celery_step_stopped(struct celery_step *own, const char *rest);
 struct celery_step *celery_step_new(struct celery_act *act, const char *list, int level,
                                     void (*run)(struct celery_step *own));
 
+/* "500,000": counts of what is changed are exact. Returns buffer. */
+char *celery_exact(char *buffer, size_t size, int64_t count);
+
 /* ---- engines: run functions of steps ---- */
 
 void celery_run_walk(struct celery_step *own);    /* celery_acts_walk.c: rename, and back by a mask */

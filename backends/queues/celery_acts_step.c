@@ -199,11 +199,24 @@ struct celery_step *celery_step_new(struct celery_act *act, const char *list, in
     return own;
 }
 
+char *celery_exact(char *buffer, size_t size, int64_t count)
+{
+    char digits[32];
+    size_t length = (size_t)snprintf(digits, sizeof digits, "%" PRId64, count), used = 0;
+    for (size_t i = 0; i < length && used + 2 < size; i++) {
+        buffer[used++] = digits[i];
+        if (digits[i] != '-' && i + 1 < length && (length - 1 - i) % 3 == 0)
+            buffer[used++] = ',';
+    }
+    buffer[used] = '\0';
+    return buffer;
+}
+
 static char *jobs_text(const void *context, int64_t done, int64_t meant)
 {
     char some[32], all[32];
-    format_count(some, sizeof some, (double)done);
-    format_count(all, sizeof all, (double)meant);
+    celery_exact(some, sizeof some, done);
+    celery_exact(all, sizeof all, meant);
     return there(done == meant ? talloc_asprintf(context, "%s %s", some, done == 1 ? "job" : "jobs")
                                : talloc_asprintf(context, "%s of %s jobs", some, all));
 }
@@ -214,7 +227,7 @@ void celery_step_over(struct celery_step *own)
     struct change *change = own->act->change;
     char *counted = jobs_text(change, own->done, own->done + own->gone);
     char gone[32];
-    format_count(gone, sizeof gone, (double)own->gone);
+    celery_exact(gone, sizeof gone, own->gone);
     step->name = there(talloc_asprintf(change, "%s of %s", counted, own->list));
     step->output =
         there(own->gone ? talloc_asprintf(change, "%s; %s had run or moved meanwhile", counted, gone)

@@ -144,7 +144,7 @@ void celery_build_words(struct celery_act *act, int64_t count, const char *queue
 {
     struct change *change = act->change;
     char number[32];
-    format_count(number, sizeof number, (double)count);
+    celery_exact(number, sizeof number, count);
     char *jobs = act->tenant ? talloc_asprintf(change, "%s %s of tenant %s", number,
                                                count == 1 ? "job" : "jobs", act->tenant)
                              : talloc_asprintf(change, "%s %s", number, count == 1 ? "job" : "jobs");
@@ -275,8 +275,8 @@ static bool watch(struct change *change, char *buffer, size_t size)
     if (ready < 0 || act->watch_before < 0)
         return at - act->watch_began > 10;
     snprintf(buffer, size, "ready %s -> %s after %s",
-             format_count(before, sizeof before, (double)act->watch_before),
-             format_count(now, sizeof now, (double)ready),
+             celery_exact(before, sizeof before, act->watch_before),
+             celery_exact(now, sizeof now, ready),
              format_s(since, sizeof since, at - act->watch_began));
     return at - act->watch_began > 6;
 }

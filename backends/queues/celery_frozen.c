@@ -1,4 +1,4 @@
-/* A set of messages by the SHA-1 of their exact bytes: 21 bytes each. A message that is not in it is told
+/* A set of messages by the SHA-1 of their exact bytes: 13 bytes each. A message that is not in it is told
  * apart by its length and last bytes (where the delivery tag stands), which costs a hundredth of a SHA-1. */
 #include <openssl/sha.h>
 #include <stdlib.h>
@@ -7,10 +7,11 @@
 
 #include "backends/queues/celery_acts_internal.h"
 
-enum { BLOOM_BITS = 1 << 23, LOOK_AT = 128 };
+/* 96 bits of a SHA-1 tell messages apart; scripts compare all of it. */
+enum { BLOOM_BITS = 1 << 23, LOOK_AT = 128, KEPT = 12 };
 
 struct celery_frozen {
-    unsigned char (*digests)[SHA_DIGEST_LENGTH]; /* sorted once sealed; the same message may be there twice */
+    unsigned char (*digests)[KEPT]; /* sorted once sealed; the same message may be there twice */
     bool *taken;
     size_t count, room, taken_count;
     unsigned char *bloom;
@@ -42,18 +43,20 @@ struct celery_frozen *celery_frozen_new(const void *context)
 void celery_frozen_add(struct celery_frozen *frozen, const char *raw, size_t length)
 {
     if (frozen->count == frozen->room) {
-        frozen->room = frozen->room ? frozen->room + frozen->room / 2 : 64;
+        frozen->room = frozen->room ? frozen->room + frozen->room / 4 + 64 : 64;
         frozen->digests =
             there(talloc_realloc_size(frozen, frozen->digests, frozen->room * sizeof *frozen->digests));
     }
     size_t bit = bloom_bit(raw, length);
     frozen->bloom[bit / 8] |= (unsigned char)(1u << (bit % 8));
-    SHA1((const unsigned char *)raw, length, frozen->digests[frozen->count++]);
+    unsigned char digest[SHA_DIGEST_LENGTH];
+    SHA1((const unsigned char *)raw, length, digest);
+    memcpy(frozen->digests[frozen->count++], digest, KEPT);
 }
 
 static int by_digest(const void *a, const void *b)
 {
-    return memcmp(a, b, SHA_DIGEST_LENGTH);
+    return memcmp(a, b, KEPT);
 }
 
 void celery_frozen_seal(struct celery_frozen *frozen)
@@ -79,7 +82,7 @@ static size_t first_of(const struct celery_frozen *frozen, const unsigned char *
     size_t low = 0, high = frozen->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (memcmp(frozen->digests[middle], digest, SHA_DIGEST_LENGTH) < 0)
+        if (memcmp(frozen->digests[middle], digest, KEPT) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -89,7 +92,7 @@ static size_t first_of(const struct celery_frozen *frozen, const unsigned char *
 
 static bool is(const struct celery_frozen *frozen, size_t at, const unsigned char *digest)
 {
-    return at < frozen->count && memcmp(frozen->digests[at], digest, SHA_DIGEST_LENGTH) == 0;
+    return at < frozen->count && memcmp(frozen->digests[at], digest, KEPT) == 0;
 }
 
 bool celery_frozen_take(struct celery_frozen *frozen, const char *raw, size_t length, char digits[41])
@@ -116,8 +119,8 @@ bool celery_frozen_take(struct celery_frozen *frozen, const char *raw, size_t le
 
 void celery_frozen_give_back(struct celery_frozen *frozen, const char *digits)
 {
-    unsigned char digest[SHA_DIGEST_LENGTH];
-    for (int i = 0; i < SHA_DIGEST_LENGTH; i++) {
+    unsigned char digest[KEPT];
+    for (int i = 0; i < KEPT; i++) {
         const char pair[3] = {digits[2 * i], digits[2 * i + 1], '\0'};
         digest[i] = (unsigned char)strtoul(pair, NULL, 16);
     }

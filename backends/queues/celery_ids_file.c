@@ -219,7 +219,7 @@ void celery_id_list_close(struct celery_id_list *list, void (*done)(void *data, 
     for (unsigned int i = 0; i < length; i++)
         snprintf(digits + (size_t)i * 2, 3, "%02x", digest[i]);
     list->text = there(talloc_asprintf(list, "%s ids, SHA-256 %s, listed in %s",
-                                       format_count(number, sizeof number, (double)list->count), digits,
+                                       celery_exact(number, sizeof number, (int64_t)list->count), digits,
                                        list->sink->path));
     hand_over(list, true, false);
 }
