@@ -176,8 +176,8 @@ void celery_build_return(struct celery_act *act, const char *group, const char *
         own->group = talloc_strdup(own, group);
         own->meant = lengths[level] > 0 ? lengths[level] : 0;
         char *where = list_words(own, act->system, group, level);
-        celery_build_command(
-            own, where, lengths[level] > 0 ? celery_exact(count, sizeof count, own->meant) : NULL);
+        celery_build_command(own, where,
+                             lengths[level] > 0 ? celery_exact(count, sizeof count, own->meant) : NULL);
     }
 }
 

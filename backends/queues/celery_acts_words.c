@@ -274,10 +274,8 @@ static bool watch(struct change *change, char *buffer, size_t size)
     *buffer = '\0';
     if (ready < 0 || act->watch_before < 0)
         return at - act->watch_began > 10;
-    snprintf(buffer, size, "ready %s -> %s after %s",
-             celery_exact(before, sizeof before, act->watch_before),
-             celery_exact(now, sizeof now, ready),
-             format_s(since, sizeof since, at - act->watch_began));
+    snprintf(buffer, size, "ready %s -> %s after %s", celery_exact(before, sizeof before, act->watch_before),
+             celery_exact(now, sizeof now, ready), format_s(since, sizeof since, at - act->watch_began));
     return at - act->watch_began > 6;
 }
 
