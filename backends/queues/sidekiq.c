@@ -24,6 +24,8 @@ struct sidekiq_search {
     struct queue_search *search;
     struct queue_place place;
     const char *prefix;
+    char **names; /* of queues */
+    size_t name_count;
 };
 
 static bool is_type(const struct redis_batch *batch, size_t index, const char *type)
@@ -32,48 +34,95 @@ static bool is_type(const struct redis_batch *batch, size_t index, const char *t
     return text && strcmp(text, type) == 0;
 }
 
-static void on_search(void *data, struct redis_batch *batch, const struct error *error)
-{
-    struct sidekiq_search *own = data;
-    const struct error *refusal = error ? error : redis_batch_refusal(batch);
-    bool signs = is_type(batch, 1, "set") || is_type(batch, 2, "string") || is_type(batch, 3, "zset") ||
-                 is_type(batch, 4, "zset") || is_type(batch, 5, "list");
-    bool there = own->place.settings || (is_type(batch, 0, "set") && signs) ||
-                 (is_type(batch, 1, "set") && is_type(batch, 2, "string"));
-    const char *type = redis_answer_text(redis_batch_answer(batch, 0));
-    if (!error && !there && type && strcmp(type, "set") != 0)
-        refusal = NULL; /* a key of that name that is another program's */
-    if (!refusal && there && queue_search_alive(own->search)) {
-        struct sidekiq_system *system =
-            redis_system_new(own->search, &own->place, &sidekiq_adapter, sizeof *system);
-        const struct redis_answer *queues = redis_batch_answer(batch, 6);
-        system->prefix = or_die(talloc_strdup(system, own->prefix));
-        char **names = or_die(talloc_array(system, char *, queues->count + 1));
-        size_t count = 0;
-        for (size_t i = 0; i < queues->count; i++)
-            if (redis_answer_text(&queues->items[i]))
-                names[count++] = or_die(talloc_strdup(names, queues->items[i].text));
-        redis_system_learn(&system->redis, names, count);
-        queue_search_found(own->search, &system->redis.base);
-    }
-    queue_search_done(own->search, refusal);
-    talloc_free(own);
-}
-
 static void add_prefixed(struct redis_batch *batch, const char *command, const char *prefix, const char *name)
 {
     redis_batch_add(batch, command, NULL);
     redis_batch_format(batch, "%s%s", prefix, name);
 }
 
+/* In this order. */
+enum { TYPE_QUEUES, TYPE_PROCESSES, TYPE_STAT, TYPE_SETS, SCAN_QUEUES = TYPE_SETS + 3 };
+static const char *const set_names[] = {"schedule", "retry", "dead"};
+
+static void search_over(struct sidekiq_search *own, bool there, const struct error *error)
+{
+    if (!error && there && queue_search_alive(own->search)) {
+        struct sidekiq_system *system =
+            redis_system_new(own->search, &own->place, &sidekiq_adapter, sizeof *system);
+        system->prefix = or_die(talloc_strdup(system, own->prefix));
+        char **names = or_die(talloc_array(system, char *, own->name_count + 1));
+        for (size_t i = 0; i < own->name_count; i++)
+            names[i] = or_die(talloc_strdup(names, own->names[i]));
+        redis_system_learn(&system->redis, names, own->name_count);
+        queue_search_found(own->search, &system->redis.base);
+    }
+    queue_search_done(own->search, error);
+    talloc_free(own);
+}
+
+/* Keys have everyday names: a job among them says that they are Sidekiq's. */
+static bool has_job(const struct redis_answer *answer)
+{
+    if (answer->kind == ANSWER_TEXT)
+        return memmem(answer->text, answer->length, "\"jid\"", 5) != NULL;
+    for (size_t i = 0; i < answer->count; i++)
+        if (has_job(&answer->items[i]))
+            return true;
+    return false;
+}
+
+static void on_jobs(void *data, struct redis_batch *batch, const struct error *error)
+{
+    bool there = false;
+    for (size_t i = 0; i < redis_batch_count(batch); i++)
+        there = there || has_job(redis_batch_answer(batch, i));
+    search_over(data, there, error);
+}
+
+static void on_signs(void *data, struct redis_batch *batch, const struct error *error)
+{
+    struct sidekiq_search *own = data;
+    const struct redis_answer *queues = redis_answer_item(redis_batch_answer(batch, SCAN_QUEUES), 1);
+    const char *type = redis_answer_text(redis_batch_answer(batch, TYPE_QUEUES));
+    bool foreign = type && strcmp(type, "set") != 0 && strcmp(type, "none") != 0; /* another program's */
+    if (error || (redis_batch_refusal(batch) && !foreign) || foreign) {
+        search_over(own, false, error ? error : foreign ? NULL : redis_batch_refusal(batch));
+        return;
+    }
+    own->names = or_die(talloc_zero_array(own, char *, queues->count + 1));
+    for (size_t i = 0; i < queues->count; i++)
+        if (redis_answer_text(&queues->items[i]))
+            own->names[own->name_count++] = or_die(talloc_strdup(own->names, queues->items[i].text));
+    if (own->place.settings ||
+        (is_type(batch, TYPE_PROCESSES, "set") && is_type(batch, TYPE_STAT, "string"))) {
+        search_over(own, true, NULL);
+        return;
+    }
+    struct redis_batch *jobs = redis_batch_new(own);
+    for (size_t i = 0; i < 2 * own->name_count && i < 40; i++) { /* from either end */
+        redis_batch_add(jobs, "LINDEX", NULL);
+        redis_batch_format(jobs, "%squeue:%s", own->prefix, own->names[i / 2]);
+        redis_batch_static(jobs, i % 2 ? "0" : "-1");
+    }
+    for (size_t i = 0; i < 3; i++)
+        if (is_type(batch, TYPE_SETS + i, "zset")) {
+            add_prefixed(jobs, "ZRANGE", own->prefix, set_names[i]);
+            redis_batch_static(jobs, "0");
+            redis_batch_static(jobs, "0");
+        }
+    if (redis_batch_count(jobs))
+        redis_batch_ask(jobs, own->place.redis, own->place.database, on_jobs, own);
+    else
+        search_over(own, false, NULL);
+}
+
 static void sidekiq_search(struct queue_search *search, const struct queue_place *place)
 {
-    static const char *const signs[] = {"queues",   "processes", "stat:processed",
-                                        "schedule", "retry",     "queue:default"};
+    static const char *const signs[] = {"queues", "processes", "stat:processed", "schedule", "retry", "dead"};
     struct sidekiq_search *own = or_die(talloc_zero(NULL, struct sidekiq_search));
     const char *prefix = place->settings && place->settings->prefix ? place->settings->prefix : "";
     size_t length = strlen(prefix);
-    *own = (struct sidekiq_search){search, *place, prefix};
+    *own = (struct sidekiq_search){.search = search, .place = *place, .prefix = prefix};
     if (length && prefix[length - 1] != ':')
         own->prefix = or_die(talloc_asprintf(own, "%s:", prefix));
     struct redis_batch *batch = redis_batch_new(own);
@@ -85,7 +134,7 @@ static void sidekiq_search(struct queue_search *search, const struct queue_place
     redis_batch_static(batch, "0");
     redis_batch_static(batch, "COUNT");
     redis_batch_static(batch, "1000");
-    redis_batch_ask(batch, place->redis, place->database, on_search, own);
+    redis_batch_ask(batch, place->redis, place->database, on_signs, own);
 }
 
 /* ---- where jobs lie ---- */

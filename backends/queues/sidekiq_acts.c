@@ -30,11 +30,14 @@ static const char remove_ready_script[] =
     "if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 'gone' end\n"
     "return 'done'";
 
-/* KEYS process signals; ARGV signal */
-static const char signal_script[] = "if redis.call('EXISTS', KEYS[1]) == 0 then return 'gone' end\n"
-                                    "redis.call('LPUSH', KEYS[2], ARGV[1])\n"
-                                    "redis.call('EXPIRE', KEYS[2], 60)\n"
-                                    "return 'done'";
+/* KEYS process signals processes; ARGV signal identity. A process that ended leaves its hash behind for 60 s.
+ */
+static const char signal_script[] =
+    "if redis.call('EXISTS', KEYS[1]) == 0 or redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then\n"
+    " return 'gone' end\n"
+    "redis.call('LPUSH', KEYS[2], ARGV[1])\n"
+    "redis.call('EXPIRE', KEYS[2], 60)\n"
+    "return 'done'";
 
 static void add_key(struct redis_batch *batch, const struct sidekiq_system *system, const char *kind,
                     const char *name)
@@ -129,10 +132,12 @@ static struct change *sidekiq_other(struct queue_system *base, const struct queu
     for (size_t i = 0; i < request->worker_count; i++) {
         const char *identity = request->workers[i];
         struct redis_batch *batch = redis_change_step(change, base, identity, identity, "process", NULL);
-        redis_act_eval(batch, signal_script, 2);
+        redis_act_eval(batch, signal_script, 3);
         add_key(batch, system, "", identity);
         redis_batch_format(batch, "%s%s-signals", system->prefix, identity);
+        add_key(batch, system, "processes", "");
         redis_batch_static(batch, stop ? "TERM" : "TSTP");
+        redis_batch_word(batch, identity, strlen(identity));
     }
     const char *verb = stop ? "Stop" : "Drain";
     if (request->worker_count == 1) {
