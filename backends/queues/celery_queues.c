@@ -17,6 +17,7 @@
 #define BINDINGS_EVERY_S 30.0
 #define BINDINGS_SHARE 20.0 /* reading them in a large database takes at most a 20th of the time */
 #define BIG_HEAD_EVERY_S 30.0
+#define HOT_S 0.4
 
 enum {
     LENGTHS_CHUNK = 200, /* queues: 5 commands each */
@@ -27,7 +28,8 @@ enum {
     DETAILS_OF_ONE = 3 * CELERY_STEPS + 1,
 };
 
-enum stage { LENGTHS, DETAILS, SAMPLES, UNACKED, ROWS };
+/* What workers hold is read first, so that samples show what is there twice. */
+enum stage { LENGTHS, DETAILS, UNACKED, SAMPLES, ROWS };
 
 /* One refresh. A parentless chunk: it ends when its last answer is there. */
 struct celery_look {
@@ -38,6 +40,9 @@ struct celery_look {
     size_t chunk;
     struct seen_queue **details; /* those that are looked into */
     size_t detail_count;
+    struct seen_queue **hot; /* those that moved too far to tell: looked into once more, at once */
+    size_t hot_count;
+    bool second;
     struct answer {
         int queue, step; /* of the chunk */
         enum { LENGTH, DEAD, MARKER_AT, LENGTH_NOW, MARKER_NEW, HEAD } what;
@@ -243,12 +248,12 @@ static void on_pause(struct ev_loop *loop, ev_timer *timer, int events)
     go_on(timer->data);
 }
 
-static void pause_look(struct celery_look *look)
+static void pause_look(struct celery_look *look, double least)
 {
     const struct celery_system *system = look->rates->system;
     struct ev_loop *ev = loop_ev(system->base.loop);
     ev_now_update(ev);
-    ev_timer_set(&look->pause, redis_server_pace(system->redis), 0);
+    ev_timer_set(&look->pause, fmax(redis_server_pace(system->redis), least), 0);
     ev_timer_start(ev, &look->pause);
 }
 
@@ -392,7 +397,8 @@ static void keep_markers(struct celery_rates *rates, struct seen_queue *queue, s
     }
 }
 
-static void reckon(struct celery_rates *rates, struct seen_queue *queue, struct found *found)
+/* False: it moved, and it is not known how far. */
+static bool reckon(struct celery_rates *rates, struct seen_queue *queue, struct found *found)
 {
     double now = clock_monotonic(), seconds = queue->looked_at > 0 ? now - queue->looked_at : 0;
     double popped = 0, before = 0;
@@ -406,7 +412,7 @@ static void reckon(struct celery_rates *rates, struct seen_queue *queue, struct 
     keep_markers(rates, queue, found);
     queue->looked_at = now;
     if (seconds <= 0)
-        return;
+        return true;
     double growth = ((double)queue->ready - before) / seconds;
     queue->known_s += seconds;
     rate_add(&queue->growth, growth, seconds, SEEN_MINUTE_S);
@@ -415,6 +421,7 @@ static void reckon(struct celery_rates *rates, struct seen_queue *queue, struct 
         rate_add(&queue->out, popped / seconds, seconds, SEEN_MINUTE_S);
     else
         rate_skip(&queue->out, seconds, SEEN_MINUTE_S);
+    return exact;
 }
 
 static void reckon_empty(struct celery_look *look)
@@ -485,7 +492,7 @@ static void ask_of_list(struct celery_look *look, struct batch *batch, int which
     batch_add(look, batch, answer, 2, WORD("LLEN"), key, length);
     if (list->length <= 0)
         return;
-    int64_t depth = list->next_depth > 0 ? list->next_depth : 100;
+    int64_t depth = list->next_depth > 0 ? list->next_depth : RATES_DEPTH_MOST;
     depth = depth < list->length ? depth : list->length;
     look->found[which * CELERY_STEPS + step].depth = depth;
     const char *at = there(talloc_asprintf(batch->commands, "-%lld", (long long)depth));
@@ -538,6 +545,18 @@ static void take_detail(struct celery_look *look, const struct answer *answer, c
         take_head(look, queue, reply);
 }
 
+static void take_details(struct celery_look *look)
+{
+    if (!look->hot)
+        look->hot = there(talloc_array(look, struct seen_queue *, DETAILS_MOST));
+    for (size_t i = 0; i < look->chunk; i++) {
+        struct seen_queue *queue = look->details[look->at + i];
+        bool exact = reckon(look->rates, queue, &look->found[i * CELERY_STEPS]);
+        if (!exact && !look->second && queue->ready >= RATES_DEPTH_MOST)
+            look->hot[look->hot_count++] = queue;
+    }
+}
+
 static void choose_details(struct celery_look *look)
 {
     struct celery_rates *rates = look->rates;
@@ -576,20 +595,25 @@ static void on_chunk(void *data, const struct error *error)
         return;
     }
     if (look->stage == DETAILS)
-        for (size_t i = 0; i < look->chunk; i++)
-            reckon(look->rates, look->details[look->at + i], &look->found[i * CELERY_STEPS]);
+        take_details(look);
     look->at += look->chunk;
     bool over = look->at >= (look->stage == LENGTHS ? look->count : look->detail_count);
     if (over && look->stage == LENGTHS) {
         reckon_empty(look);
         choose_details(look);
     }
-    if (over) {
+    if (over && look->stage == DETAILS && look->hot_count && !look->second) {
+        look->second = true;
+        look->details = look->hot;
+        look->detail_count = look->hot_count;
+        look->at = 0;
+        pause_look(look, HOT_S);
+    } else if (over) {
         look->stage++;
         look->at = 0;
         go_on(look);
     } else {
-        pause_look(look);
+        pause_look(look, 0);
     }
 }
 
@@ -609,7 +633,7 @@ static void go_on(struct celery_look *look)
     if (look->stage == LENGTHS && look->count == 0)
         look->stage = UNACKED;
     if (look->stage == DETAILS && look->detail_count == 0)
-        look->stage = SAMPLES;
+        look->stage = UNACKED;
     switch (look->stage) {
     case LENGTHS:
         ask_lengths(look);

@@ -21,9 +21,9 @@ struct list_move list_move(int64_t length_before, int64_t depth_before, int64_t 
 
 int64_t list_next_depth(int64_t length, int64_t depth_before, const struct list_move *move)
 {
-    int64_t depth = 100;
+    int64_t depth = RATES_DEPTH_MOST;
     if (move && move->exact)
-        depth = (int64_t)(3 * move->popped) + 20;
+        depth = (int64_t)(3 * move->popped) + 50;
     else if (move && depth_before > 0)
         depth = depth_before * 4;
     if (depth > RATES_DEPTH_MOST)

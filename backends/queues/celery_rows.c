@@ -122,9 +122,9 @@ static void fill_rates(const struct seen_queue *queue, struct queue *row, const 
     else if (isnan(out) && rest->unknown == 1)
         out = rest->per_s;
     row->out_per_s = out;
-    row->in_per_s = isnan(growth) ? NAN : fmax(out + growth, 0);
+    row->in_per_s = isnan(out) || isnan(growth) ? NAN : fmax(out + growth, 0);
     row->drain_s = list_drain(queue->ready, row->in_per_s, out);
-    if (isnan(out) && growth != 0 && queue->ready > 0)
+    if (isnan(out) && !isnan(growth) && growth != 0 && queue->ready > 0)
         row->drain_s = growth > 0 ? INFINITY : (double)queue->ready / -growth;
 }
 

@@ -23,6 +23,7 @@ enum {
     WINDOWS_MOST = 32, /* of one look */
     PROBE = 20,        /* the first window of a queue, when the size of its messages is not known */
     PROBES = 8,
+    ELSEWHERE = 3,       /* windows beyond the head, of a queue at each look */
     LONGEST = 6,         /* queues that are looked into at each look */
     SHARE_OF_LEAST = 20, /* a share of fewer jobs alarms nobody */
 };
@@ -243,7 +244,7 @@ static bool want_queue(struct sampling *sampling, struct seen_queue *queue)
     for (int i = 0; i < heads; i++)
         if (!want_head(sampling, queue))
             return false;
-    for (int i = 0; is_over(queue) && i < (first ? PROBES : 1); i++)
+    for (int i = 0; is_over(queue) && i < (first ? PROBES : ELSEWHERE); i++)
         if (!want_elsewhere(sampling, queue))
             return false;
     sample->probed = first;

@@ -58,8 +58,8 @@ static void depth_follows_the_speed_within_its_limits(void **state)
     (void)state;
     struct list_move slow = {.popped = 2, .exact = true}, fast = {.popped = 900, .exact = true},
                      lost = {.popped = 300};
-    assert_int_equal(list_next_depth(100000, 0, NULL), 100);
-    assert_int_equal(list_next_depth(100000, 100, &slow), 26);
+    assert_int_equal(list_next_depth(100000, 0, NULL), RATES_DEPTH_MOST);
+    assert_int_equal(list_next_depth(100000, 100, &slow), 56);
     assert_int_equal(list_next_depth(100000, 300, &fast), RATES_DEPTH_MOST);
     assert_int_equal(list_next_depth(100000, 200, &lost), 800);
     assert_int_equal(list_next_depth(100000, 800, &lost), RATES_DEPTH_MOST);
