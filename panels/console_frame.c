@@ -305,5 +305,7 @@ void console_help(struct console *console)
     };
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
         page_pair(page, filters[i][0], STYLE_NORMAL, filters[i][1]);
+    if (layer_is_view(console->top) && console_panel(console)->help)
+        console_panel(console)->help(console->app, page);
     console_push_page(console, "help", page);
 }

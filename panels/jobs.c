@@ -129,6 +129,7 @@ void jobs_part_note(struct app *app, enum queue_part part, char *buffer, size_t 
         snprintf(buffer, size, "looking for job systems");
         return;
     }
+    const char *nobody = NULL;
     for (size_t i = 0; i < queues_count(app->queues); i++) {
         const struct queue_system *system = queues_system(app->queues, i);
         const char *absent = queue_system_part_absent(system, part);
@@ -137,10 +138,51 @@ void jobs_part_note(struct app *app, enum queue_part part, char *buffer, size_t 
         const char *note = part == PART_QUEUES && queues     ? queues->note
                            : part == PART_WORKERS && workers ? workers->note
                                                              : NULL;
-        if (absent || note) {
-            snprintf(buffer, size, "%s: %s", system->name, absent ? absent : note);
+        if (!absent && note) {
+            snprintf(buffer, size, "%s: %s", system->name, note);
             return;
         }
+        if (!absent)
+            return;
+        nobody = absent;
+    }
+    if (nobody)
+        snprintf(buffer, size, "%s", nobody);
+}
+
+/* Acts that are not possible for the same reason stand together. */
+static void help_acts(const struct queue_system *system, struct page *page)
+{
+    bool told[ACT_COUNT] = {false};
+    for (int first = 0; first < ACT_COUNT; first++) {
+        const char *why = queue_system_act_absent(system, (enum queue_act)first);
+        char *names = talloc_strdup(page, "");
+        if (!why || told[first])
+            continue;
+        for (int act = first; act < ACT_COUNT; act++) {
+            const char *same = queue_system_act_absent(system, (enum queue_act)act);
+            if (!same || strcmp(same, why) != 0)
+                continue;
+            told[act] = true;
+            names = talloc_asprintf_append_buffer(names, "%s%s", *names ? ", " : "",
+                                                  queue_act_name((enum queue_act)act));
+        }
+        page_format(page, STYLE_NORMAL, 0, "%s: %s", names, why);
+    }
+}
+
+/* What each system cannot do, with the reason. */
+static void help(struct app *app, struct page *page)
+{
+    for (size_t i = 0; i < queues_count(app->queues); i++) {
+        const struct queue_system *system = queues_system(app->queues, i);
+        page_section(page, talloc_asprintf(page, "not possible with %s", system->id));
+        for (int part = 0; part < QUEUE_PARTS; part++) {
+            const char *why = queue_system_part_absent(system, (enum queue_part)part);
+            if (why)
+                page_pair(page, queue_part_name((enum queue_part)part), STYLE_DIM, why);
+        }
+        help_acts(system, page);
     }
 }
 
@@ -376,6 +418,7 @@ const struct panel_ops panel_jobs = {
     .view_count = sizeof views / sizeof *views,
     .actions = actions,
     .action_count = sizeof actions / sizeof *actions,
+    .help = help,
     .act = act,
 };
 
@@ -394,5 +437,6 @@ const struct panel_ops panel_queue = {
     .parent = "jobs",
     .views = queue_views,
     .view_count = sizeof queue_views / sizeof *queue_views,
+    .help = help,
     .act = act,
 };

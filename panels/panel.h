@@ -95,6 +95,8 @@ struct panel_ops {
     size_t view_count;
     const struct action *actions;
     size_t action_count;
+    /* What is not possible with what is looked at, and why: sections at the end of `?`. May be NULL. */
+    void (*help)(struct app *app, struct page *page);
     /* Does an action of the panel's table. False: not possible now; error says why. NULL: there are none. */
     bool (*act)(struct app *app, const char *action, struct error *error);
 };
