@@ -129,16 +129,11 @@ void celery_build_jobs(struct celery_prepare *p)
         celery_build_command(own, named, target_subject(p, target));
     }
     celery_build_words(act, act->meant, act->queue);
-    struct change *change = act->change;
-    if (act->meant == 1 && act->act != ACT_TENANT_ASIDE) {
-        size_t length = strlen(p->last_id);
-        change->reach = REACH_ONE;
-        change->confirm = talloc_strdup(change, p->last_id + (length > 4 ? length - 4 : 0));
-        change->confirm_prompt = "the last four characters of the job";
-    }
+    if (act->act != ACT_TENANT_ASIDE)
+        celery_build_confirm_one(act, p->last_id);
     tell_left_out(p);
     celery_build_watch(act);
-    celery_prepare_done(p, change);
+    celery_prepare_done(p, act->change);
 }
 
 /* ---- whole lists ---- */

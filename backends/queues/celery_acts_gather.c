@@ -230,3 +230,47 @@ void celery_gather(struct celery_prepare *p)
     p->read = celery_read(&p->system->base, &request,
                           (struct queue_read_handler){read_jobs, read_progress, read_done, p});
 }
+
+/* ---- whole jobs ---- */
+
+static void collect_jobs(void *data, const struct job *jobs, size_t count)
+{
+    struct celery_prepare *p = data;
+    struct job *all = (struct job *)p->request.jobs;
+    if (p->request.job_count + count > CELERY_COLLECT) {
+        p->too_many = true;
+        celery_read_stop(p->read);
+        return;
+    }
+    all = there(talloc_realloc(p, all, struct job, p->request.job_count + count + 1));
+    for (size_t i = 0; i < count; i++)
+        job_copy_into(p, &all[p->request.job_count++], &jobs[i]);
+    p->request.jobs = all;
+}
+
+static void collected(void *data, const struct queue_read_progress *progress, const struct error *error)
+{
+    struct celery_prepare *p = data;
+    (void)progress;
+    p->read = NULL;
+    if (error) {
+        p->error = *error;
+        celery_prepare_done(p, NULL);
+    } else if (p->too_many) {
+        celery_prepare_fail(p, ERROR_USAGE, "Take a narrower filter, and do it in parts.",
+                            "more than %d jobs match", CELERY_COLLECT);
+    } else if (!p->request.job_count) {
+        celery_prepare_fail(p, ERROR_GONE, NULL, "no job matches");
+    } else {
+        p->collected(p);
+    }
+}
+
+void celery_collect(struct celery_prepare *p, unsigned states, void (*then)(struct celery_prepare *p))
+{
+    struct queue_read_request request = {
+        .queue = p->request.queue, .states = states, .filter = p->request.filter};
+    p->collected = then;
+    p->read = celery_read(&p->system->base, &request,
+                          (struct queue_read_handler){collect_jobs, read_progress, collected, p});
+}

@@ -43,7 +43,11 @@ struct celery_prepare {
     int64_t not_in_list, unexpirable, no_bytes, elsewhere; /* left out */
     struct celery_found *found;
     size_t found_count, looked;
-    struct job *held; /* ACT_REQUEUE, ACT_RETRY of results */
+    struct job *held; /* ACT_REQUEUE, ACT_RETRY of results: as they will be sent */
+    void *texts;      /* what belongs to them */
+    void (*collected)(struct celery_prepare *p);
+    bool too_many;
+    int64_t lost, tenantless, unregistered, not_failed; /* results that cannot be sent again, and why */
     const char *last_id;
     struct error error;
     struct change *made; /* to be handed over in a later turn */
@@ -58,6 +62,9 @@ bool celery_prepare_fail(struct celery_prepare *p, enum error_kind kind, const c
 /* celery_acts_gather.c: jobs that are given, or that a filter finds, and the lists that they are in. Goes on
  * with celery_build_jobs. */
 void celery_gather(struct celery_prepare *p);
+/* Keeps the jobs in these states that match whole, in the request; too many are refused. */
+enum { CELERY_COLLECT = 2000 };
+void celery_collect(struct celery_prepare *p, unsigned states, void (*then)(struct celery_prepare *p));
 /* celery_acts_found.c: purge, and what is set aside. */
 void celery_look_queue(struct celery_prepare *p);
 void celery_look_aside(struct celery_prepare *p);
@@ -71,6 +78,8 @@ void celery_build_purge(struct celery_prepare *p, const int64_t lengths[CELERY_S
 void celery_build_aside(struct celery_prepare *p);
 /* Fills hazard, words, confirmation and what it does to a queue. */
 void celery_build_words(struct celery_act *act, int64_t count, const char *queue);
+/* One job alone: its last characters confirm it. */
+void celery_build_confirm_one(struct celery_act *act, const char *id);
 /* The commands of a step as they are shown and recorded. */
 void celery_build_command(struct celery_step *own, const char *target, const char *subject);
 /* Tells the queue's length before and after. */

@@ -151,12 +151,7 @@ static void build(void *data, const struct error *error)
     celery_build_command(own, celery_id_list_text(act->ids), NULL);
     celery_build_words(act, act->meant, act->queue);
     struct change *change = act->change;
-    if (act->meant == 1) {
-        size_t length = strlen(own->jobs[0].id);
-        change->reach = REACH_ONE;
-        change->confirm = talloc_strdup(change, own->jobs[0].id + (length > 4 ? length - 4 : 0));
-        change->confirm_prompt = "the last four characters of the job";
-    }
+    celery_build_confirm_one(act, own->jobs[0].id);
     if (p->elsewhere || p->not_in_list)
         change->left_out = talloc_asprintf(change,
                                            "%" PRId64 " that a live worker has, %" PRId64
@@ -206,31 +201,6 @@ static void look_up(struct celery_prepare *p)
     redis_batch_ask(p->batch, p->system->redis, p->system->database, values_read, p);
 }
 
-static void add_jobs(void *data, const struct job *jobs, size_t count)
-{
-    struct celery_prepare *p = data;
-    struct job *all = (struct job *)p->request.jobs;
-    all = there(talloc_realloc(p, all, struct job, p->request.job_count + count + 1));
-    for (size_t i = 0; i < count; i++)
-        job_copy_into(all, &all[p->request.job_count++], &jobs[i]);
-    p->request.jobs = all;
-}
-
-static void jobs_read(void *data, const struct queue_read_progress *progress, const struct error *error)
-{
-    struct celery_prepare *p = data;
-    (void)progress;
-    p->read = NULL;
-    if (error) {
-        p->error = *error;
-        celery_prepare_done(p, NULL);
-    } else if (!p->request.job_count) {
-        celery_prepare_fail(p, ERROR_GONE, NULL, "no job matches");
-    } else {
-        look_up(p);
-    }
-}
-
 void celery_look_held(struct celery_prepare *p)
 {
     p->act->ids =
@@ -241,10 +211,7 @@ void celery_look_held(struct celery_prepare *p)
         look_up(p);
         return;
     }
-    struct queue_read_request request = {
-        .queue = p->request.queue, .states = 1u << JOB_UNACKED, .filter = p->request.filter};
-    p->read = celery_read(&p->system->base, &request,
-                          (struct queue_read_handler){.jobs = add_jobs, .done = jobs_read, .data = p});
+    celery_collect(p, 1u << JOB_UNACKED, look_up);
 }
 
 /* ---- sending ---- */

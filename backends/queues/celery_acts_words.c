@@ -140,6 +140,17 @@ static void confirm_with(struct celery_act *act, int64_t count, const char *queu
     }
 }
 
+void celery_build_confirm_one(struct celery_act *act, const char *id)
+{
+    struct change *change = act->change;
+    size_t length = strlen(id);
+    if (act->meant != 1 || !length)
+        return;
+    change->reach = REACH_ONE;
+    change->confirm = talloc_strdup(change, id + (length > 4 ? length - 4 : 0));
+    change->confirm_prompt = "the last four characters of the job";
+}
+
 void celery_build_words(struct celery_act *act, int64_t count, const char *queue)
 {
     struct change *change = act->change;

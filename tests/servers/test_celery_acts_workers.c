@@ -262,6 +262,76 @@ static void dead_letters_run_again(void **state)
     celery_site_free(site);
 }
 
+/* ---- results ---- */
+
+static bool result_failed(struct stage *s)
+{
+    return strstr(result_of(s, s->key), "FAILURE") != NULL;
+}
+
+static char *fail_once(struct stage *s, struct celery_site *site)
+{
+    char *id =
+        celery_send(site, "fail", "[\"no \\\\ \\u0645\", 12345678901234567, 1.10]", "al_noor", 1, NULL);
+    id[strcspn(id, "\n")] = '\0';
+    s->key = id;
+    assert_true(await(s, result_failed));
+    return id;
+}
+
+static void a_result_alone_is_sent_again(void **state)
+{
+    struct stage *s = *state;
+    struct celery_site *site = celery_site_new(s->url, NULL, "{\"result_extended\": true}");
+    struct celery_process *one = celery_worker(site, "one", (struct celery_options){.concurrency = 1});
+    set_up_console(s);
+    char *id = fail_once(s, site);
+    char *first = talloc_strdup(s, result_of(s, id));
+    struct job job = {.id = id, .state = JOB_FAILED, .index = -1};
+    struct queue_act_request request = {.act = ACT_RETRY, .jobs = &job, .job_count = 1};
+    assert_null(prepare(s, &request));
+    assert_non_null(strstr(s->error.why, "unknown tenant"));
+    job.tenant = "al_noor";
+    job.tenant_known = true;
+    assert_non_null(prepare(s, &request));
+    assert_string_equal(s->change->confirm, id + strlen(id) - 4);
+    assert_non_null(strstr(s->change->steps[0].subject, "1 of 1 results can be sent again"));
+    assert_int_equal(send_it(s), STEP_DONE);
+    assert_true(celery_await_begun(site, PATIENCE_S, id, 2));
+    char *path = talloc_asprintf(s, "%s/effects", celery_site_folder(site)), *line;
+    char *lines = talloc_zero_size(s, 4000);
+    FILE *file = fopen(path, "r");
+    assert_true(fread(lines, 1, 3999, file) > 0);
+    fclose(file);
+    line = talloc_asprintf(s, "start %s app.fail al_noor\n", id);
+    assert_non_null(strstr(strstr(lines, line) + 1, line));
+    /* The arguments are what they were, to the last digit. */
+    const char *args = strstr(first, "\"args\": [");
+    args = talloc_strndup(s, args, (size_t)(strchr(args, ']') - args));
+    assert_non_null(strstr(args, "12345678901234567"));
+    s->key = id;
+    assert_true(await(s, result_failed));
+    assert_non_null(strstr(result_of(s, id), args));
+    assert_true(celery_alive(one));
+    celery_site_free(site);
+    free(id);
+}
+
+static void a_result_without_arguments_is_not(void **state)
+{
+    struct stage *s = *state;
+    struct celery_site *site = celery_site_new(s->url, NULL, NULL);
+    celery_worker(site, "one", (struct celery_options){.concurrency = 1});
+    set_up_console(s);
+    char *id = fail_once(s, site);
+    struct job job = {.id = id, .state = JOB_FAILED, .tenant_known = true, .index = -1};
+    assert_null(prepare(s, &(struct queue_act_request){.act = ACT_RETRY, .jobs = &job, .job_count = 1}));
+    assert_int_equal(s->error.kind, ERROR_UNSUPPORTED);
+    assert_non_null(strstr(s->error.why, "1 lost their arguments"));
+    celery_site_free(site);
+    free(id);
+}
+
 /* ---- poison ---- */
 
 static bool is_poison(const char *message)
@@ -299,6 +369,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_lost_and_nothing_runs_twice, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(what_a_killed_worker_held_runs_once, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(dead_letters_run_again, site_begin, stage_end),
+        cmocka_unit_test_setup_teardown(a_result_alone_is_sent_again, site_begin, stage_end),
+        cmocka_unit_test_setup_teardown(a_result_without_arguments_is_not, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(poison_is_parked_before_it_kills, site_begin, stage_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
