@@ -423,7 +423,7 @@ static void ask_page(struct celery_failures *failures)
     }
     char *match = there(talloc_asprintf(failures, "%s*", system->names.results));
     struct redis_command command =
-        REDIS_COMMAND("SCAN", failures->cursor ? failures->cursor : "0", "MATCH", match, "COUNT", "400");
+        REDIS_COMMAND("SCAN", failures->cursor ? failures->cursor : "0", "MATCH", match, "COUNT", "200");
     struct redis_handler handler = {.reply = on_page, .done = on_page_end, .data = failures};
     if (nodes == 0)
         redis_server_ask(system->result_redis, system->result_database, &command, 1, DEADLINE_S, handler);

@@ -8,8 +8,9 @@
 #include "backends/queues/celery.h"
 
 #define DEADLINE_S 5.0
+#define RESULT_MARK "celery-task-meta-"
 
-enum { DATABASES = 16, FOUND_MOST = 32, KEYS_MOST = 100000, RESULT_WINDOWS = 5 };
+enum { DATABASES = 16, FOUND_MOST = 32, KEYS_MOST = 50000, RESULT_WINDOWS = 25 };
 
 struct looking {
     struct queue_search *search;
@@ -82,6 +83,19 @@ static void settle_results(struct looking *looking)
     finish(looking, NULL);
 }
 
+/* From Celery 5.3 on results can have the prefix, too. */
+static void learn_prefix(struct looking *looking, const char *key, size_t length)
+{
+    const char *mark = memmem(key, length, RESULT_MARK, strlen(RESULT_MARK));
+    size_t before = mark ? (size_t)(mark - key) : 0;
+    for (size_t i = 0; i < looking->found_count && before > 0; i++) {
+        struct celery_names *names = &looking->found[i]->names;
+        if (strlen(names->prefix) == before && memcmp(names->prefix, key, before) == 0 &&
+            strcmp(names->results, RESULT_MARK) == 0)
+            names->results = there(talloc_asprintf(looking->found[i], "%s%s", names->prefix, RESULT_MARK));
+    }
+}
+
 static void ask_results(struct looking *looking);
 
 static void on_result_keys(void *data, int index, const redisReply *reply, const struct error *error)
@@ -91,7 +105,11 @@ static void on_result_keys(void *data, int index, const redisReply *reply, const
     if (error || reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
         reply->element[0]->type != REDIS_REPLY_STRING)
         return;
-    looking->results[looking->at] += (int64_t)reply->element[1]->elements;
+    const redisReply *keys = reply->element[1];
+    looking->results[looking->at] += (int64_t)keys->elements;
+    for (size_t i = 0; i < keys->elements; i++)
+        if (keys->element[i]->type == REDIS_REPLY_STRING)
+            learn_prefix(looking, keys->element[i]->str, keys->element[i]->len);
     talloc_free(looking->cursor);
     looking->cursor = there(talloc_strdup(looking, reply->element[0]->str));
 }
@@ -120,7 +138,7 @@ static void ask_results(struct looking *looking)
         return;
     }
     struct redis_command command = REDIS_COMMAND("SCAN", looking->cursor ? looking->cursor : "0", "MATCH",
-                                                 "celery-task-meta-*", "COUNT", "1000");
+                                                 "*" RESULT_MARK "*", "COUNT", "200");
     struct redis_handler handler = {.reply = on_result_keys, .done = on_results, .data = looking};
     int database = looking->databases[looking->at];
     if (redis_server_node_count(looking->place.redis) == 0)
@@ -243,11 +261,12 @@ static void look_at_database(struct looking *looking)
         REDIS_COMMAND("EXISTS", "_kombu.binding.celery.pidbox"),
         REDIS_COMMAND("EXISTS", "_kombu.binding.celery"),
         REDIS_COMMAND("EXISTS", "_kombu.binding.celeryev"),
+        REDIS_COMMAND("EXISTS", "_kombu.binding.reply.celery.pidbox"),
         REDIS_COMMAND("EXISTS", "unacked_index"),
         REDIS_COMMAND("LINDEX", "celery", "-1"),
     };
     looking->seen = false;
-    redis_server_ask(looking->place.redis, looking->databases[looking->at], commands, 5, DEADLINE_S,
+    redis_server_ask(looking->place.redis, looking->databases[looking->at], commands, 6, DEADLINE_S,
                      (struct redis_handler){.reply = on_sign, .done = on_signs, .data = looking});
 }
 
