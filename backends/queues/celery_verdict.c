@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
+
 static bool poisoned(struct celery_envelope *envelope, enum job_poison poison, const char *why)
 {
     envelope->poison = poison;
@@ -46,6 +48,8 @@ static bool refused_by_kombu(struct celery_envelope *envelope, struct celery_byt
 /* Python's len() of the body, which is logged with every message that is dropped, fails for these. */
 static bool no_length(const struct celery_envelope *envelope)
 {
+    if (!json_true(envelope->body) && celery_packing(envelope->compression) == PACKING_BZIP2)
+        return false; /* Python's bz2 makes nothing of nothing */
     return envelope->body.kind != SPAN_STRING && envelope->body.kind != SPAN_ARRAY &&
            envelope->body.kind != SPAN_OBJECT;
 }
@@ -61,8 +65,7 @@ static bool refused_packing(struct celery_envelope *envelope, struct celery_byte
         return false;
     if (packing == PACKING_UNKNOWN)
         return DROPPED_OR_ENDS("its compression is one that kombu does not know");
-    /* Python's bz2 makes nothing of nothing. */
-    bool empty = envelope->body.kind == SPAN_STRING && bytes->length == 0;
+    bool empty = !json_true(envelope->body) || (envelope->body.kind == SPAN_STRING && bytes->length == 0);
     if (packing == PACKING_BZIP2 && empty)
         return false;
     if (!base64)
@@ -103,10 +106,11 @@ static bool refused_times(struct celery_envelope *envelope, struct span eta, str
 
 /* What making a request reads of the headers. True: it ends there. */
 static bool refused_request(struct celery_envelope *envelope, struct span id, struct span eta,
-                            struct span timelimit)
+                            struct span expires, struct span timelimit)
 {
-    /* What is taken from the timer later fails with a line in the log only. */
-    bool waits = eta.kind != SPAN_ABSENT && eta.kind != SPAN_NULL;
+    /* What is taken from the timer later fails with a line in the log only; what expired is dropped first. */
+    double now = clock_wall();
+    bool waits = celery_span_time(eta) > now || celery_span_time(expires) < now;
     if (id.kind == SPAN_ARRAY || id.kind == SPAN_OBJECT)
         return ENDS("its id is no text");
     if (!json_true(timelimit) || waits || (timelimit.kind == SPAN_ARRAY && json_count(timelimit) == 2))
@@ -157,7 +161,7 @@ static void judge_protocol1(struct celery_envelope *envelope, const struct celer
     if (kwargs.kind != SPAN_ABSENT && kwargs.kind != SPAN_OBJECT)
         DROPPED("its keyword arguments are no object");
     else if (!refused_times(envelope, eta, expires))
-        refused_request(envelope, id, eta, limit);
+        refused_request(envelope, id, eta, expires, limit);
 }
 
 static size_t text_points(const char *text, size_t length)
@@ -197,7 +201,9 @@ static void judge_request(struct celery_envelope *envelope, size_t parts, struct
         ENDS("its body is not [args, kwargs, embed]");
     else if (bare && expires)
         ENDS("the third part of its body is no object, which matters when it expires");
-    else if (!refused_request(envelope, envelope->id, envelope->eta, envelope->timelimit) && bare)
+    else if (!refused_request(envelope, envelope->id, envelope->eta, envelope->expires,
+                              envelope->timelimit) &&
+             bare)
         poisoned(envelope, POISON_C, "the third part of its body is no object; it fails");
 }
 
@@ -290,7 +296,8 @@ static void judge_body(struct celery_envelope *envelope, struct celery_bytes *by
     bool base64 = json_true(envelope->body) && json_true(envelope->body_encoding);
     bool text = envelope->body.kind == SPAN_STRING;
     if (!json_true(envelope->body) || (text && bytes->length == 0)) {
-        if (!envelope->protocol1 && (envelope->body.kind == SPAN_ARRAY || envelope->body.kind == SPAN_OBJECT))
+        if (!envelope->protocol1 && !json_true(envelope->compression) &&
+            (envelope->body.kind == SPAN_ARRAY || envelope->body.kind == SPAN_OBJECT))
             judge_request(envelope, 0, (struct span){0});
         else if (!envelope->protocol1)
             ENDS("its body is empty");

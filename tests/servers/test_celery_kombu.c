@@ -26,6 +26,7 @@ static void compare(int seed)
         command, sizeof command,
         "/usr/bin/python3 %s/tests/servers/kombu_verdicts.py %d %d %s/poison.jsonl %s/queue_at_rest.jsonl",
         TEST_ROOT, seed, (int)MESSAGES, folder, folder);
+    printf("seed %d\n", seed);
     FILE *verdicts = popen(command, "re");
     assert_non_null(verdicts);
     while ((length = getline(&line, &room, verdicts)) > 2) {
