@@ -156,7 +156,7 @@ struct pg_jobs {
     double lite_until;
     struct {
         double begun, cost, answered; /* monotonic */
-        bool in_flight;
+        struct error error;           /* of the last answer */
     } parts[QUEUE_PARTS];
     /* Where the last read ended, so that the next page begins there. */
     struct {

@@ -470,7 +470,6 @@ static void part_done(void *data, const struct error *error)
         run->error = *error;
     if (try_lite(run))
         return;
-    jobs->parts[part].in_flight = false;
     jobs->parts[part].answered = clock_monotonic();
     jobs->parts[part].cost = jobs->parts[part].answered - jobs->parts[part].begun;
     bool failed = error || (run->error.kind && (jobs->schema_count == 1 || run->failed >= run->count));
@@ -478,8 +477,12 @@ static void part_done(void *data, const struct error *error)
         snapshot_release(run->snapshot);
         if (!error && !jobs->base.closed)
             pg_jobs_explain(jobs, &run->error, whats[part]);
+        jobs->parts[part].error = run->error;
+        if (run->error.kind != ERROR_TIMEOUT)
+            jobs->parts[part].cost = 0; /* it may be mended by now */
         queue_system_failed(&jobs->base, part, &run->error);
     } else {
+        error_clear(&jobs->parts[part].error);
         if (part == PART_QUEUES)
             finish_queues(run);
         else if (part == PART_SCHEDULE)
@@ -578,7 +581,7 @@ static void begin(struct part_run *run)
 static bool too_soon(const struct pg_jobs *jobs, enum queue_part part)
 {
     double cost = jobs->parts[part].cost;
-    return jobs->base.latest[part] && cost > 0.2 &&
+    return (jobs->base.latest[part] || jobs->parts[part].error.kind) && cost > 0.2 &&
            clock_monotonic() - jobs->parts[part].answered < DUTY * cost;
 }
 
@@ -588,7 +591,10 @@ void pg_jobs_ask(struct queue_system *system, enum queue_part part)
     if (jobs->lite && clock_monotonic() > jobs->lite_until)
         jobs->lite = false;
     if (too_soon(jobs, part)) {
-        queue_system_publish(system, part, (void *)snapshot_hold(system->latest[part]));
+        if (jobs->parts[part].error.kind)
+            queue_system_failed(system, part, &jobs->parts[part].error);
+        else
+            queue_system_publish(system, part, (void *)snapshot_hold(system->latest[part]));
         return;
     }
     struct part_run *run = talloc_zero(jobs, struct part_run);
@@ -598,7 +604,6 @@ void pg_jobs_ask(struct queue_system *system, enum queue_part part)
     run->part = part;
     run->sign_s = NAN;
     run->zones = zone_cache_new(run);
-    jobs->parts[part].in_flight = true;
     jobs->parts[part].begun = clock_monotonic();
     begin(run);
 }

@@ -50,7 +50,7 @@ char *pg_json_shape(const void *context, const char *json)
     if (!length || length >= JSON_MOST)
         return NULL;
     struct json_tokener *tokener = json_tokener_new();
-    struct json_object *value = json_tokener_parse_ex(tokener, json, (int)length);
+    struct json_object *value = json_tokener_parse_ex(tokener, json, (int)length + 1);
     bool whole = json_tokener_get_error(tokener) == json_tokener_success || value;
     char *text = whole ? append_shape(talloc_strdup(context, ""), value, 0) : NULL;
     json_object_put(value);
