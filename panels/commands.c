@@ -33,8 +33,9 @@ const struct command commands[] = {
      "ACT "
      "(pause, resume, park, unpark, neutralise, retry, requeue, discard, purge, restore, revoke, terminate, "
      "rate-limit, pool, drain, ask, tenant-aside, tenant-back, schedule-enable ...) a change",
-     WHERE " redis ssh view json csv plain watch queue filter from limit system tenant worker task entry argument "
-           "reason dry-run yes",
+     WHERE
+     " redis ssh view json csv plain watch queue filter from limit system tenant worker task entry argument "
+     "reason dry-run yes",
      jobs_command},
     {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",
      WHERE " ssh view json csv plain watch no-state", hosts_command},
