@@ -40,9 +40,21 @@ static bool is_printable(const char *text, size_t length)
     return true;
 }
 
+/* Python passes over what is not base64, others do not. */
+static bool is_base64(struct span span)
+{
+    size_t padding = 0;
+    while (padding < 2 && padding < span.length && span.at[span.length - 1 - padding] == '=')
+        padding++;
+    for (size_t i = 0; i < span.length - padding; i++)
+        if (!memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", span.at[i], 64))
+            return false;
+    return span.length % 4 == 0;
+}
+
 static bool envelope_right(const struct celery_envelope *envelope, struct error *error)
 {
-    if (envelope->body.kind != SPAN_STRING || !envelope->body.length)
+    if (envelope->body.kind != SPAN_STRING || !envelope->body.length || !is_base64(envelope->body))
         return refuse(error, "it has no body");
     if (envelope->headers.kind != SPAN_OBJECT || envelope->properties.kind != SPAN_OBJECT)
         return refuse(error, "headers and properties are not objects");
