@@ -364,11 +364,11 @@ static struct change *make(const struct meant *meant, struct error *error)
     case ACT_SHUTDOWN:
         return shut_down(meant, error);
     case ACT_PAUSE:
-        return meant->queue ? control_pause(meant->system, meant->queue, meant->workers, meant->count, error)
+        return meant->queue ? control_pause(meant->system, meant->queue, meant->workers, meant->count)
                             : wrong(error, meant, "no queue is named", NULL);
     case ACT_RESUME:
         return meant->queue ? control_resume(meant->system, meant->queue, meant->request->workers,
-                                             meant->request->worker_count, error)
+                                             meant->request->worker_count)
                             : wrong(error, meant, "no queue is named", NULL);
     default:
         return wrong(error, meant, "workers are not told that", NULL);

@@ -57,9 +57,9 @@ char *control_silent(struct control_step *own, const struct celery_reply *replie
 /* celery_acts_control_queues.c */
 struct change *control_ask(struct celery_system *system, const char *const *workers, size_t count);
 struct change *control_pause(struct celery_system *system, const char *queue, const char *const *workers,
-                             size_t count, struct error *error);
+                             size_t count);
 struct change *control_resume(struct celery_system *system, const char *queue, const char *const *workers,
-                              size_t count, struct error *error);
+                              size_t count);
 struct change *control_drain(struct celery_system *system, const char *const *workers, size_t count);
 
 #endif

@@ -222,9 +222,8 @@ static void consumers_known(struct control_step *own, const struct celery_reply 
 }
 
 struct change *control_pause(struct celery_system *system, const char *queue, const char *const *workers,
-                             size_t count, struct error *error)
+                             size_t count)
 {
-    (void)error;
     struct change *change = control_change_new(system, 1);
     struct control_step *own = control_change_add(change, system, "active_queues", NULL, workers, count);
     const struct celery_answers *answers = celery_answers(system);
@@ -335,21 +334,13 @@ static void send_resume(struct change *change, struct change_step *step)
 }
 
 struct change *control_resume(struct celery_system *system, const char *queue, const char *const *workers,
-                              size_t count, struct error *error)
+                              size_t count)
 {
     struct change *change = control_change_new(system, 1);
     size_t noted_count = count;
     const char *const *noted = workers;
-    if (!count && queue_system_workers(&system->base)) {
+    if (!count)
         noted = celery_paused_by(change, system, queue, &noted_count);
-        if (!noted) {
-            error_set(error, ERROR_GONE, system->base.place, "resume",
-                      "Name the workers that shall take from it (consume).",
-                      "signalbox has not paused %s: there is no note of who took from it", queue);
-            talloc_free(change);
-            return NULL;
-        }
-    }
     struct control_step *own =
         control_change_add(change, system, "add_consumer", queue_argument(queue), noted, noted_count);
     char *names = noted_count ? control_names(change, noted, noted_count)

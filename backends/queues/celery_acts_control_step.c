@@ -133,7 +133,9 @@ void control_over(struct control_step *own, enum step_outcome outcome, const str
 {
     struct celery_system *system = own->system;
     change_step_done(own->change, own->step, outcome, error && error->kind != ERROR_NONE ? error : NULL);
-    celery_asked_stale(system); /* the change may be gone */
+    /* The change may be gone now. */
+    celery_asked_stale(system);
+    feed_refresh(&system->base.feeds[PART_WORKERS]);
 }
 
 const struct celery_reply *control_reply_of(const char *worker, const struct celery_reply *replies,
@@ -163,11 +165,13 @@ static const char *member(struct json_object *value, const char *key)
                : NULL;
 }
 
-/* What each worker said, a line each. *refused: what the first one that refused said. */
+/* What each worker said, a line each. *refused: what the first one that refused said; *unknown: how many know
+ * nothing of the jobs. */
 static size_t read_replies(struct control_step *own, const struct celery_reply *replies, size_t count,
-                           char **refused)
+                           char **refused, size_t *unknown)
 {
     size_t done = 0;
+    *unknown = 0;
     for (size_t i = 0; i < own->worker_count; i++) {
         const struct celery_reply *reply = control_reply_of(own->workers[i], replies, count);
         const char *wrong = reply ? member(reply->value, "error") : NULL;
@@ -176,6 +180,7 @@ static size_t read_replies(struct control_step *own, const struct celery_reply *
             continue;
         control_print(own, "%s: %s", own->workers[i], wrong ? wrong : right ? right : "answered");
         done += !wrong;
+        *unknown += right && !strcmp(right, "terminate: tasks unknown");
         if (wrong && !*refused)
             *refused = there(talloc_asprintf(own, "%s: %s", own->workers[i], wrong));
     }
@@ -187,8 +192,11 @@ static void judge(struct control_step *own, const struct celery_reply *replies, 
     struct error error = {0};
     const char *where = own->change->server, *what = own->change->title;
     char *refused = NULL, *silent = control_silent(own, replies, count);
-    size_t done = read_replies(own, replies, count, &refused);
-    if (heard == 0) {
+    size_t unknown, done = read_replies(own, replies, count, &refused, &unknown);
+    if (unknown && unknown == own->worker_count) {
+        error_set(&error, ERROR_GONE, where, what, NULL, "it runs there no more: no worker knows it");
+        control_over(own, STEP_GONE, &error);
+    } else if (heard == 0) {
         error_set(&error, ERROR_GONE, where, what, NULL, "no worker is connected: nobody heard it");
         control_over(own, STEP_GONE, &error);
     } else if (refused) {
@@ -212,7 +220,7 @@ static void on_answered(void *data, const struct celery_reply *replies, size_t c
     own->sending = NULL;
     if (error) {
         enum step_outcome outcome = heard == CELERY_HEARD_NOT ? STEP_FAILED : STEP_UNKNOWN;
-        read_replies(own, replies, count, &(char *){NULL});
+        read_replies(own, replies, count, &(char *){NULL}, &(size_t){0});
         control_over(own, outcome, error);
     } else if (own->then) {
         own->then(own, replies, count);

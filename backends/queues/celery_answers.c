@@ -321,12 +321,10 @@ static void on_answers(void *data, const struct celery_reply *replies, size_t co
     }
     for (size_t i = 0; i < count; i++) {
         struct celery_worker_answer *answer = answer_of(round, replies[i].worker);
-        if (answer && round->method == PING)
-            round->alive[round->alive_count++] = answer->worker;
-        else if (answer)
+        if (answer && round->method != PING)
             take_value(answer, round->method, replies[i].value);
-        if (round->alive_count >= round->fresh.worker_count)
-            break;
+        else if (answer && round->alive_count < round->fresh.worker_count)
+            round->alive[round->alive_count++] = answer->worker;
     }
     if (error) {
         round->error = *error;

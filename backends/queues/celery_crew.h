@@ -20,6 +20,7 @@ struct celery_crew {
     double clients_at;
     bool doubtful; /* whether the clients have to be looked at */
     ev_timer wait;
+    double waits_since; /* monotonic: for heartbeats; 0: it need not */
     struct crew_waiter {
         void (*done)(void *data, const struct error *error);
         void *data;

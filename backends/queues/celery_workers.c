@@ -18,6 +18,7 @@
 
 /* Heartbeats come every 2 s: everybody who lives is heard within this. */
 #define HEAR_ALL_S 4.5
+#define CONNECT_S 1.5
 #define LOOK_AGAIN_S 0.25
 #define CLIENTS_EACH_S 8.0
 #define FRESH_S 10.0
@@ -172,10 +173,17 @@ static void publish(struct celery_crew *crew)
     tell_waiters(crew);
 }
 
-static bool all_heard(const struct celery_crew *crew)
+/* Everybody who is declared was heard, or was given the time for it: once, after listening began. */
+static bool all_heard(struct celery_crew *crew)
 {
-    double since = celery_watch_since(crew->system), now = clock_wall();
-    if (since <= 0 || now - since >= HEAR_ALL_S)
+    double since = celery_watch_since(crew->system), now = clock_monotonic();
+    if (since > 0 && clock_wall() - since >= HEAR_ALL_S) {
+        crew->waits_since = 0;
+        return true;
+    }
+    if (crew->waits_since <= 0)
+        crew->waits_since = now;
+    if (now - crew->waits_since >= HEAR_ALL_S + CONNECT_S)
         return true;
     for (size_t i = 0; i < crew->bound_count; i++)
         if (!celery_watch_worker(crew->system, crew->bound[i]))

@@ -1,0 +1,818 @@
+/* Remote control of Celery with real workers: our questions beside `celery inspect`, each act and what the
+ * worker then does, and that it survives whatever passes our check. */
+#include <json-c/json.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <talloc.h>
+
+#include "backends/access.h"
+#include "backends/audit.h"
+#include "backends/queues/celery_control.h"
+#include "backends/queues/celery_workers.h"
+#include "backends/queues/queues.h"
+#include "core/clock.h"
+#include "tests/harness/celery.h"
+#include "tests/harness/cmocka.h"
+#include "tests/harness/redis.h"
+
+enum { PATIENCE_S = 40 };
+
+struct stage {
+    struct redis_box *box;
+    struct celery_site *site;
+    struct loop *loop;
+    struct environment environment;
+    struct environment_redis redis;
+    struct redis_server *server;
+    struct queues *queues;
+    struct audit *audit;
+    struct access *access;
+    char *url, *folder;
+    ev_timer tick;
+    bool (*holds)(struct stage *s);
+    bool held;
+    double deadline;
+    /* what a condition is about */
+    const char *worker, *id;
+    enum worker_state state;
+    int64_t number;
+    /* of a change */
+    bool over;
+    enum step_outcome outcome;
+    struct error error;
+    char *output;
+    /* of a message */
+    size_t replied;
+    int64_t heard;
+};
+
+/* ---- the stage ---- */
+
+static int stage_begin(void **state)
+{
+    struct stage *s = talloc_zero(NULL, struct stage);
+    s->box = redis_box_start(NULL);
+    s->url = redis_box_url(s->box, 0, NULL);
+    s->site = celery_site_new(s->url, NULL, NULL);
+    s->folder = talloc_strdup(s, "/tmp/test_celery_control.XXXXXX");
+    assert_non_null(mkdtemp(s->folder));
+    setenv("XDG_STATE_HOME", s->folder, 1);
+    s->loop = loop_new();
+    s->redis = (struct environment_redis){.name = "broker", .url = s->url, .act = s->url};
+    s->environment = (struct environment){
+        .name = "test", .kind = ENVIRONMENT_DEVELOPMENT, .redis = &s->redis, .redis_count = 1};
+    s->audit = audit_new(s->loop, "test", NULL);
+    s->access = access_new(s->loop, &s->environment, s->audit, NULL, NULL);
+    *state = s;
+    return 0;
+}
+
+static void remove_folder(const char *folder)
+{
+    char *command;
+    assert_true(asprintf(&command, "rm -rf '%s'", folder) > 0);
+    assert_int_equal(system(command), 0);
+    free(command);
+}
+
+static int stage_end(void **state)
+{
+    struct stage *s = *state;
+    queues_stop(s->queues);
+    redis_server_free(s->server);
+    queues_free(s->queues);
+    access_free(s->access);
+    audit_free(s->audit);
+    loop_free(s->loop);
+    celery_site_free(s->site);
+    redis_box_free(s->box);
+    remove_folder(s->folder);
+    free(s->url);
+    free(s->output);
+    talloc_free(s);
+    return 0;
+}
+
+static void on_tick(struct ev_loop *ev, ev_timer *timer, int events)
+{
+    struct stage *s = timer->data;
+    (void)events;
+    s->held = s->holds(s);
+    if (s->held || clock_monotonic() > s->deadline)
+        ev_break(ev, EVBREAK_ALL);
+}
+
+static bool await(struct stage *s, bool (*holds)(struct stage *s))
+{
+    struct ev_loop *ev = loop_ev(s->loop);
+    s->holds = holds;
+    s->deadline = clock_monotonic() + PATIENCE_S;
+    ev_now_update(ev);
+    ev_timer_init(&s->tick, on_tick, 0.005, 0.005);
+    s->tick.data = s;
+    ev_timer_start(ev, &s->tick);
+    ev_run(ev, 0);
+    ev_timer_stop(ev, &s->tick);
+    return s->held;
+}
+
+static struct celery_system *celery(struct stage *s)
+{
+    return s->queues && queues_count(s->queues) ? (struct celery_system *)queues_system(s->queues, 0) : NULL;
+}
+
+static const struct worker *worker_of(struct stage *s, const char *name)
+{
+    const struct workers_snapshot *latest = celery(s) ? queue_system_workers(&celery(s)->base) : NULL;
+    for (size_t i = 0; latest && i < latest->count; i++)
+        if (!strcmp(latest->workers[i].id, name))
+            return &latest->workers[i];
+    return NULL;
+}
+
+static bool worker_is(struct stage *s)
+{
+    const struct worker *worker = worker_of(s, s->worker);
+    return worker && worker->state == s->state;
+}
+
+static void expect_state(struct stage *s, const char *name, enum worker_state state)
+{
+    s->worker = name;
+    s->state = state;
+    if (!await(s, worker_is)) {
+        const struct worker *worker = worker_of(s, name);
+        fail_msg("%s is %s (%s), not %s", name, worker ? worker_state_name(worker->state) : "not known",
+                 worker && worker->why ? worker->why : "", worker_state_name(state));
+    }
+}
+
+static bool may_act(struct stage *s)
+{
+    struct error error;
+    return redis_server_can_act(s->server, &error);
+}
+
+/* Watches the workers, with the login that acts. */
+static void look(struct stage *s)
+{
+    s->server = redis_server_new(s->loop, &s->environment, &s->redis, NULL, NULL, NULL);
+    struct queues_options options = {.environment = &s->environment, .redis = &s->server, .redis_count = 1};
+    s->queues = queues_new(s->loop, &options);
+    queues_want(s->queues, PART_WORKERS, true);
+    redis_server_unlock(s->server);
+    assert_true(await(s, may_act));
+}
+
+/* ---- changes ---- */
+
+static void on_sent(void *data, struct change *change, const char *report, const struct error *error)
+{
+    struct stage *s = data;
+    (void)report;
+    s->outcome = change->steps[0].outcome;
+    s->error = error ? *error : (struct error){0};
+    free(s->output);
+    s->output = strdup(change->steps[0].output ? change->steps[0].output : "");
+    s->over = true;
+    talloc_free(change);
+}
+
+static bool is_over(struct stage *s)
+{
+    return s->over;
+}
+
+static enum step_outcome act(struct stage *s, const struct queue_act_request *request)
+{
+    struct error error = {0};
+    struct change *change = celery_control_change(celery(s), request, &error);
+    if (!change)
+        fail_msg("%s: %s", queue_act_name(request->act), error.why);
+    char *preview = change_preview(change, change);
+    assert_non_null(strstr(preview, "/0.celery.pidbox"));
+    assert_non_null(change->confirm);
+    assert_true(*change->effect);
+    s->over = false;
+    change_send(change, s->loop, s->access, s->audit, on_sent, s);
+    assert_true(await(s, is_over));
+    return s->outcome;
+}
+
+static enum step_outcome act_on(struct stage *s, enum queue_act what, const char *worker, const char *queue,
+                                const char *task, const char *argument)
+{
+    return act(s, &(struct queue_act_request){.act = what,
+                                              .queue = queue,
+                                              .task = task,
+                                              .argument = argument,
+                                              .workers = worker ? &worker : NULL,
+                                              .worker_count = worker ? 1 : 0});
+}
+
+static void done(struct stage *s, enum step_outcome outcome)
+{
+    if (outcome != STEP_DONE)
+        fail_msg("outcome %d: %s %s", outcome, s->error.why, s->output);
+}
+
+static enum step_outcome act_on_job(struct stage *s, enum queue_act what, const char *ids, const char *worker)
+{
+    char *id = strndup(ids, strcspn(ids, "\n"));
+    struct job job = {.id = id, .worker = worker, .task = "app.slow"};
+    enum step_outcome outcome =
+        act(s, &(struct queue_act_request){.act = what, .jobs = &job, .job_count = 1});
+    free(id);
+    return outcome;
+}
+
+static bool tidy(struct stage *s)
+{
+    char *keys = redis_box_ask(s->box, "KEYS", "*reply*");
+    bool none = !*keys;
+    free(keys);
+    return none;
+}
+
+/* Nothing of a question stays in Redis; one may be on its way, as long as it is asked again. */
+static void no_reply_key(struct stage *s)
+{
+    assert_true(await(s, tidy));
+}
+
+/* ---- beside `celery inspect` ---- */
+
+static struct json_object *inspected(struct stage *s, const char *method, const char *worker)
+{
+    int status;
+    char *text = celery_inspect(s->site, method, NULL, &status);
+    struct json_object *all = json_tokener_parse(text), *value = NULL;
+    if (!all || !json_object_object_get_ex(all, worker, &value))
+        fail_msg("inspect %s: %s", method, text);
+    free(text);
+    json_object_get(value);
+    json_object_put(all);
+    return value;
+}
+
+static const char *id_of(struct json_object *entry)
+{
+    struct json_object *request = entry, *id = NULL;
+    json_object_object_get_ex(entry, "request", &request);
+    assert_true(json_object_object_get_ex(request ? request : entry, "id", &id));
+    return json_object_get_string(id);
+}
+
+/* The same jobs, in whatever order. */
+static void same_jobs(struct json_object *ours, struct json_object *theirs, size_t count)
+{
+    assert_true(json_object_is_type(ours, json_type_array) && json_object_is_type(theirs, json_type_array));
+    assert_int_equal(json_object_array_length(ours), count);
+    assert_int_equal(json_object_array_length(theirs), count);
+    for (size_t i = 0; i < count; i++) {
+        bool found = false;
+        for (size_t j = 0; j < count; j++)
+            found = found || !strcmp(id_of(json_object_array_get_idx(ours, i)),
+                                     id_of(json_object_array_get_idx(theirs, j)));
+        assert_true(found);
+    }
+}
+
+static const struct celery_worker_answer *answer_of(struct stage *s, const char *worker)
+{
+    const struct celery_answers *answers = celery_answers(celery(s));
+    assert_non_null(answers);
+    for (size_t i = 0; i < answers->worker_count; i++)
+        if (!strcmp(answers->workers[i].worker, worker))
+            return &answers->workers[i];
+    fail_msg("%s was not asked", worker);
+    return NULL;
+}
+
+static struct json_object *member(struct json_object *object, const char *key)
+{
+    struct json_object *value = NULL;
+    assert_true(json_object_object_get_ex(object, key, &value));
+    return value;
+}
+
+static bool jobs_are_told(struct stage *s)
+{
+    const struct workers_snapshot *latest = queue_system_workers(&celery(s)->base);
+    return latest && latest->running_count == 2 && latest->running[0].started_at > 0;
+}
+
+static void answers_are_theirs(void **state)
+{
+    struct stage *s = *state;
+    celery_worker(s->site, "one", (struct celery_options){.queues = "celery,mail", .concurrency = 2});
+    celery_worker(s->site, "two", (struct celery_options){.queues = "reports"});
+    char *running = celery_send(s->site, "slow", "[600]", "al_noor", 2, NULL);
+    assert_true(celery_await_begun(s->site, 20, NULL, 2));
+    free(celery_send(s->site, "slow", "[600]", "al_noor", 3, NULL));
+    free(celery_send(s->site, "quick", "[1]", "al_noor", 1, "\"options\": {\"countdown\": 3000}"));
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    expect_state(s, "two@test", WORKER_OK);
+    done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
+    assert_non_null(strstr(s->output, "2 of 2 answered; 2 are connected"));
+    no_reply_key(s);
+    const struct celery_worker_answer *one = answer_of(s, "one@test");
+    static const char *const methods[] = {"active", "reserved", "scheduled"};
+    struct json_object *const ours[] = {one->active, one->reserved, one->scheduled};
+    static const size_t counts[] = {2, 3, 1};
+    for (size_t i = 0; i < 3; i++) {
+        struct json_object *theirs = inspected(s, methods[i], "one@test");
+        if (!ours[i])
+            fail_msg("%s: nothing, theirs is %s", methods[i], json_object_to_json_string(theirs));
+        same_jobs(ours[i], theirs, counts[i]);
+        json_object_put(theirs);
+    }
+    struct json_object *theirs = inspected(s, "stats", "one@test");
+    assert_true(json_object_equal(member(member(one->stats, "pool"), "processes"),
+                                  member(member(theirs, "pool"), "processes")));
+    assert_true(json_object_equal(member(one->stats, "total"), member(theirs, "total")));
+    json_object_put(theirs);
+    theirs = inspected(s, "registered", "one@test");
+    assert_true(json_object_equal(one->registered, theirs));
+    json_object_put(theirs);
+    theirs = inspected(s, "active_queues", "two@test");
+    assert_true(json_object_equal(answer_of(s, "two@test")->queues, theirs));
+    json_object_put(theirs);
+    assert_true(celery_task_known(celery(s), "app.quick"));
+    assert_false(celery_task_known(celery(s), "app.nobody"));
+    assert_true(celery_task_known(celery(s), "celery.chord_unlock"));
+    expect_state(s, "one@test", WORKER_BUSY);
+    const struct worker *worker = worker_of(s, "one@test");
+    assert_int_equal(worker->slots, 2);
+    assert_int_equal(worker->reserved, 3);
+    assert_int_equal(worker->scheduled, 1);
+    assert_int_equal(worker->pid, json_object_get_int(member(one->stats, "pid")));
+    assert_true(await(s, jobs_are_told));
+    free(running);
+}
+
+/* ---- acts, and what workers then do ---- */
+
+static bool is_capped(struct stage *s)
+{
+    const struct celery_answers *answers = celery_answers(celery(s));
+    return answers && answers->workers[0].stats &&
+           (int64_t)json_object_array_length(
+               member(member(answers->workers[0].stats, "pool"), "processes")) == s->number;
+}
+
+static void jobs_are_revoked_and_terminated(void **state)
+{
+    struct stage *s = *state;
+    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
+    char *slow = celery_send(s->site, "slow", "[600]", NULL, 1, NULL);
+    assert_true(celery_await_begun(s->site, 20, slow, 1));
+    char *dropped = celery_send(s->site, "quick", "[1]", NULL, 1, NULL);
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    done(s, act_on_job(s, ACT_REVOKE, dropped, NULL));
+    assert_non_null(strstr(s->output, "flagged as revoked"));
+    done(s, act_on_job(s, ACT_TERMINATE, slow, "one@test"));
+    assert_non_null(strstr(s->output, "one@test: terminate: "));
+    char *next = celery_send(s->site, "quick", "[2]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->site, 20, next, 1));
+    assert_int_equal(celery_begun(s->site, dropped), 0);
+    assert_int_equal(celery_ended(s->site, slow), 0);
+    assert_true(celery_await_log(one, 20, "Discarding revoked task"));
+    assert_int_equal(act_on_job(s, ACT_TERMINATE, next, NULL), STEP_GONE);
+    assert_true(celery_alive(one));
+    no_reply_key(s);
+    free(slow);
+    free(dropped);
+    free(next);
+}
+
+static void pools_and_rates_change(void **state)
+{
+    struct stage *s = *state;
+    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){.concurrency = 2});
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
+    pid_t children[16];
+    done(s, act_on(s, ACT_POOL, "one@test", NULL, NULL, "+2"));
+    done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
+    s->number = 4;
+    assert_true(await(s, is_capped));
+    assert_true(celery_children(one, children, 16) >= 4);
+    done(s, act_on(s, ACT_POOL, "one@test", NULL, NULL, "-1"));
+    s->number = 3;
+    done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
+    assert_true(await(s, is_capped));
+    struct error error;
+    const char *name = "one@test";
+    assert_null(celery_control_change(
+        celery(s),
+        &(struct queue_act_request){.act = ACT_POOL, .argument = "-4", .workers = &name, .worker_count = 1},
+        &error));
+    assert_int_equal(error.kind, ERROR_INTERLOCK);
+    done(s, act_on(s, ACT_RATE_LIMIT, NULL, NULL, "app.quick", "1/h"));
+    assert_non_null(strstr(s->output, "new rate limit set successfully"));
+    free(celery_send(s->site, "quick", "[1]", NULL, 3, NULL));
+    char *other = celery_send(s->site, "echo", "[1]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->site, 20, other, 1));
+    assert_int_equal(celery_ended(s->site, NULL), 2); /* one quick, and the echo behind the others */
+    done(s, act_on(s, ACT_RATE_LIMIT, NULL, NULL, "app.quick", "0"));
+    char *after = celery_send(s->site, "quick", "[4]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->site, 20, after, 1));
+    assert_null(celery_control_change(
+        celery(s), &(struct queue_act_request){.act = ACT_RATE_LIMIT, .task = "app.quick", .argument = "nan"},
+        &error));
+    no_reply_key(s);
+    free(other);
+    free(after);
+}
+
+static void queues_are_paused_and_resumed(void **state)
+{
+    struct stage *s = *state;
+    celery_worker(s->site, "one", (struct celery_options){.queues = "celery,mail"});
+    celery_worker(s->site, "two", (struct celery_options){.queues = "celery"});
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    expect_state(s, "two@test", WORKER_OK);
+    done(s, act_on(s, ACT_PAUSE, NULL, "mail", NULL, NULL));
+    assert_non_null(strstr(s->output, "one@test takes no more from mail"));
+    assert_null(strstr(s->output, "two@test"));
+    char *mail = celery_send(s->site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"mail\"}");
+    char *other = celery_send(s->site, "quick", "[1]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->site, 20, other, 1));
+    assert_true(redis_box_await(s->box, 0, "1", "LLEN", "mail"));
+    char *note = redis_box_ask(s->box, "HGET", "signalbox:paused", "mail");
+    assert_non_null(strstr(note, "[\"one@test\"]"));
+    free(note);
+    assert_int_equal(act_on(s, ACT_PAUSE, NULL, "nobody", NULL, NULL), STEP_GONE);
+    done(s, act_on(s, ACT_RESUME, NULL, "mail", NULL, NULL));
+    assert_true(celery_await_ended(s->site, 20, mail, 1));
+    assert_true(redis_box_await(s->box, 5, "0", "EXISTS", "signalbox:paused"));
+    done(s, act_on(s, ACT_CONSUME, "two@test", "extra", NULL, NULL));
+    char *extra = celery_send(s->site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"extra\"}");
+    assert_true(celery_await_ended(s->site, 20, extra, 1));
+    done(s, act_on(s, ACT_CONSUME_NOT, "two@test", "extra", NULL, NULL));
+    char *stays = celery_send(s->site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"extra\"}");
+    char *last = celery_send(s->site, "quick", "[1]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->site, 20, last, 1));
+    assert_int_equal(celery_begun(s->site, stays), 0);
+    no_reply_key(s);
+    char *const ids[] = {mail, other, extra, stays, last};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        free(ids[i]);
+}
+
+static void workers_are_drained_and_end(void **state)
+{
+    struct stage *s = *state;
+    struct celery_process *one =
+        celery_worker(s->site, "one", (struct celery_options){.queues = "celery,mail"});
+    struct celery_process *two = celery_worker(s->site, "two", (struct celery_options){.queues = "reports"});
+    char *slow = celery_send(s->site, "slow", "[600]", NULL, 1, NULL);
+    assert_true(celery_await_begun(s->site, 20, slow, 1));
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    done(s, act_on(s, ACT_DRAIN, "one@test", NULL, NULL, NULL));
+    assert_non_null(strstr(s->output, "takes no more from mail"));
+    assert_non_null(strstr(s->output, "takes no more from celery"));
+    assert_non_null(strstr(s->output, "still runs 1"));
+    free(celery_send(s->site, "quick", "[1]", NULL, 1, NULL));
+    done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
+    expect_state(s, "one@test", WORKER_QUIET);
+    assert_true(redis_box_await(s->box, 0, "1", "LLEN", "celery"));
+    expect_state(s, "two@test", WORKER_OK);
+    done(s, act_on(s, ACT_SHUTDOWN, "two@test", NULL, NULL, NULL));
+    assert_true(celery_await_end(two, 20));
+    assert_true(celery_alive(one));
+    struct error error;
+    assert_null(celery_control_change(celery(s), &(struct queue_act_request){.act = ACT_SHUTDOWN}, &error));
+    no_reply_key(s);
+    free(slow);
+}
+
+/* ---- who is alive ---- */
+
+static void the_dead_and_the_frozen_are_told_apart(void **state)
+{
+    struct stage *s = *state;
+    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
+    struct celery_process *two = celery_worker(s->site, "two", (struct celery_options){0});
+    celery_worker(s->site, "solo", (struct celery_options){.pool = "solo", .queues = "alone"});
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    expect_state(s, "two@test", WORKER_OK);
+    expect_state(s, "solo@test", WORKER_OK);
+    celery_freeze(one);
+    expect_state(s, "one@test", WORKER_SILENT);
+    assert_int_equal(act_on(s, ACT_ASK, NULL, NULL, NULL, NULL), STEP_DONE);
+    assert_non_null(strstr(s->output, "no answer from one@test"));
+    celery_thaw(one);
+    expect_state(s, "one@test", WORKER_OK);
+    char *slow = celery_send(s->site, "slow", "[20]", NULL, 1, "\"options\": {\"queue\": \"alone\"}");
+    assert_true(celery_await_begun(s->site, 20, slow, 1));
+    expect_state(s, "solo@test", WORKER_SILENT);
+    expect_state(s, "solo@test", WORKER_OK);
+    celery_kill(two);
+    expect_state(s, "two@test", WORKER_GHOST);
+    no_reply_key(s);
+    free(slow);
+}
+
+/* ---- it survives ---- */
+
+static void on_replies(void *data, const struct celery_reply *replies, size_t count, int64_t heard,
+                       const struct error *error)
+{
+    struct stage *s = data;
+    (void)replies;
+    s->replied = count;
+    s->heard = heard;
+    s->error = error ? *error : (struct error){0};
+    s->over = true;
+}
+
+static bool answers(struct stage *s, const char *method, struct json_object *arguments)
+{
+    static const char *const name = "one@test";
+    s->over = false;
+    celery_control_send(celery(s),
+                        &(struct celery_control_request){.method = method,
+                                                         .arguments = arguments,
+                                                         .destination = &name,
+                                                         .destination_count = 1,
+                                                         .wants_reply = true,
+                                                         .deadline_s = 10},
+                        on_replies, s);
+    assert_true(await(s, is_over));
+    return s->replied == 1;
+}
+
+/* A fixed sequence: the same run each time. */
+static unsigned next_random(unsigned *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+static struct json_object *random_value(unsigned *seed)
+{
+    static const char *const texts[] = {
+        "",      "app.quick", "10/m", "0",    "nan",       "1e9/s", "x/y",     "SIGUSR1",     "a\nb",
+        "0.5/s", "SIGSTOP",   "-1/h", "mail", "\xc3\xa9@", "0/m",   "7f3a-11", "999999999/h", "celery.chord"};
+    enum { TEXTS = sizeof texts / sizeof *texts };
+    struct json_object *list;
+    switch (next_random(seed) % 8) {
+    case 0:
+        return json_object_new_int64((int64_t)(next_random(seed) % 4) - 1);
+    case 1:
+        return json_object_new_double((double)(next_random(seed) % 100) / 7);
+    case 2:
+        return json_object_new_boolean((int)(next_random(seed) % 2));
+    case 3:
+        list = json_object_new_array();
+        for (unsigned i = next_random(seed) % 3; i > 0; i--)
+            json_object_array_add(list, json_object_new_string(texts[next_random(seed) % TEXTS]));
+        return list;
+    case 4:
+        return NULL;
+    default:
+        return json_object_new_string(texts[next_random(seed) % TEXTS]);
+    }
+}
+
+/* Methods, listed or not, each with arguments that it may take. Not: shutdown. */
+static const char *const methods[][4] = {
+    {"ping", "x"},
+    {"stats", NULL},
+    {"active", "safe"},
+    {"reserved", NULL},
+    {"scheduled", NULL},
+    {"revoked", "x"},
+    {"registered", "taskinfoitems"},
+    {"clock", NULL},
+    {"query_task", "ids"},
+    {"revoke", "task_id", "terminate", "signal"},
+    {"revoke", "task_id"},
+    {"rate_limit", "task_name", "rate_limit"},
+    {"rate_limit", "task_name", "rate_limit"},
+    {"time_limit", "task_name", "hard", "soft"},
+    {"time_limit", "task_name"},
+    {"pool_grow", "n"},
+    {"pool_shrink", "n"},
+    {"autoscale", "max", "min"},
+    {"add_consumer", "queue", "exchange"},
+    {"add_consumer", "queue"},
+    {"cancel_consumer", "queue"},
+    {"active_queues", NULL},
+    {"enable_events", NULL},
+    {"disable_events", "x"},
+    {"election", "id", "topic"},
+    {"hello", "from_node"},
+    {"terminate", "task_id", "signal"},
+    {"pool_restart", "modules"},
+    {"memdump", NULL},
+    {"objgraph", "num"},
+};
+enum { METHODS = sizeof methods / sizeof *methods, ROUNDS = 20000, SENT_MAX = 150 };
+
+static struct json_object *random_arguments(unsigned *seed, const char *const method[4])
+{
+    struct json_object *arguments = json_object_new_object();
+    for (int i = 1; i < 4 && method[i]; i++)
+        if (next_random(seed) % 8)
+            json_object_object_add(arguments, method[i], random_value(seed));
+    return arguments;
+}
+
+static void it_survives_what_passes(void **state)
+{
+    struct stage *s = *state;
+    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    static const char *const name = "one@test";
+    unsigned seed = 1;
+    int sent = 0;
+    for (int i = 0; i < ROUNDS && sent < SENT_MAX; i++) {
+        const char *const *method = methods[next_random(&seed) % METHODS];
+        struct json_object *arguments = random_arguments(&seed, method);
+        struct celery_control_request request = {.method = method[0],
+                                                 .arguments = arguments,
+                                                 .destination = &name,
+                                                 .destination_count = 1,
+                                                 .wants_reply = true};
+        struct error error;
+        size_t length;
+        char *payload =
+            celery_control_build(NULL, &request, "10725b83-6360-4612-b42c-2443532bac4d",
+                                 "6d48c9b6-8ad9-4d16-a1a3-8a1e57654b84", clock_wall(), &length, &error);
+        /* Questions without arguments pass each time: enough of them. */
+        if (payload && (json_object_object_length(arguments) || i % 16 == 0)) {
+            sent++;
+            if (!answers(s, request.method, arguments))
+                fail_msg("no answer to %s %s: %s", request.method, json_object_to_json_string(arguments),
+                         s->error.why);
+            assert_true(celery_alive(one));
+        }
+        talloc_free(payload);
+        json_object_put(arguments);
+    }
+    assert_int_equal(sent, SENT_MAX);
+    assert_true(answers(s, "ping", NULL));
+    no_reply_key(s);
+}
+
+/* Messages that were changed on their way: what still passes is sent. */
+static void it_survives_changed_messages(void **state)
+{
+    struct stage *s = *state;
+    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    static const char *const name = "one@test";
+    struct celery_control_request request = {
+        .method = "ping", .destination = &name, .destination_count = 1, .wants_reply = true};
+    struct error error;
+    size_t length;
+    unsigned seed = 7;
+    int passed = 0;
+    char *payload =
+        celery_control_build(NULL, &request, "10725b83-6360-4612-b42c-2443532bac4d",
+                             "6d48c9b6-8ad9-4d16-a1a3-8a1e57654b84", clock_wall(), &length, &error);
+    for (int i = 0; i < 20000 && passed < 100; i++) {
+        char *changed = talloc_strdup(NULL, payload);
+        for (unsigned n = 1 + next_random(&seed) % 2; n > 0; n--)
+            changed[next_random(&seed) % length] = (char)(0x20 + next_random(&seed) % 0x5f);
+        if (celery_control_check(changed, length, &request, &error)) {
+            passed++;
+            redis_box_do(s->box, "PUBLISH", "/0.celery.pidbox", changed);
+        }
+        talloc_free(changed);
+    }
+    assert_true(passed > 0);
+    assert_true(answers(s, "ping", NULL));
+    assert_true(celery_alive(one));
+    talloc_free(payload);
+}
+
+/* ---- tidying up ---- */
+
+static void nothing_stays_behind(void **state)
+{
+    struct stage *s = *state;
+    static const char *const name = "one@test";
+    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
+    look(s);
+    expect_state(s, "one@test", WORKER_OK);
+    /* what a console that was killed left, an hour ago and now */
+    static const char old[] = "5169a1b0-5000-0000-1111-111111111111";
+    char *member_of_old;
+    assert_true(asprintf(&member_of_old, "%s\x06\x16\x06\x16%s.reply.celery.pidbox", old, old) > 0);
+    redis_box_do(s->box, "SADD", "_kombu.binding.reply.celery.pidbox", member_of_old);
+    redis_box_do(s->box, "LPUSH", "5169a1b0-5000-0000-1111-111111111111.reply.celery.pidbox", "x");
+    assert_true(answers(s, "ping", NULL));
+    assert_true(tidy(s));
+    free(member_of_old);
+    /* given up while it waits */
+    celery_freeze(one);
+    struct celery_control_request request = {
+        .method = "ping", .destination = &name, .destination_count = 1, .wants_reply = true};
+    talloc_free(celery_control_send(celery(s), &request, on_replies, s));
+    assert_true(await(s, tidy));
+    assert_false(answers(s, "ping", NULL));
+    assert_int_equal(s->heard, 1);
+    assert_true(tidy(s));
+    celery_thaw(one);
+    assert_true(answers(s, "ping", NULL));
+    assert_true(tidy(s));
+}
+
+/* ---- beat ---- */
+
+static bool beat_is(struct stage *s)
+{
+    const struct schedule_snapshot *latest = queue_system_schedule(&celery(s)->base);
+    feed_refresh(queue_system_feed(&celery(s)->base, PART_SCHEDULE));
+    return latest && (int64_t)latest->scheduler == s->number;
+}
+
+static void beats_are_counted(void **state)
+{
+    struct stage *s = *state;
+    static const char schedule[] = "{\"beat_schedule\": {\"each\": {\"task\": \"app.quick\", \"schedule\": "
+                                   "1.0, \"options\": {\"queue\": "
+                                   "\"timed\", \"periodic_task_name\": \"each\"}}}}";
+    redis_box_do(s->box, "SADD", "_kombu.binding.timed", "timed\x06\x16\x06\x16timed");
+    celery_beat(s->site, schedule, NULL);
+    look(s);
+    queues_want(s->queues, PART_SCHEDULE, true);
+    assert_true(redis_box_await(s->box, 20, "2", "LLEN", "timed"));
+    s->number = SCHEDULER_RUNS;
+    assert_true(await(s, beat_is));
+    const struct schedule_snapshot *latest = queue_system_schedule(&celery(s)->base);
+    assert_int_equal(latest->count, 1);
+    assert_string_equal(latest->entries[0].name, "each");
+    assert_string_equal(latest->entries[0].task, "app.quick");
+    celery_beat(s->site, schedule, "-s second");
+    s->number = SCHEDULER_TWICE;
+    assert_true(await(s, beat_is));
+}
+
+static void redbeat_is_read(void **state)
+{
+    struct stage *s = *state;
+    redis_box_do(s->box, "SADD", "_kombu.binding.celery",
+                 "celery\x06\x16\x06\x16"
+                 "celery");
+    redis_box_do(s->box, "HSET", "redbeat:nightly", "definition",
+                 "{\"name\": \"nightly\", \"task\": \"app.backup\", \"enabled\": true, \"schedule\": "
+                 "{\"__type__\": \"crontab\", \"minute\": \"0\", \"hour\": \"2\"}, \"options\": {\"queue\": "
+                 "\"mail\"}}",
+                 "meta",
+                 "{\"last_run_at\": {\"__type__\": \"datetime\", \"year\": 2026, \"month\": 11, \"day\": 20, "
+                 "\"hour\": 2, \"minute\": 0, \"second\": 0}, \"total_run_count\": 17}");
+    redis_box_do(s->box, "ZADD", "redbeat::schedule", "1000000000", "redbeat:nightly");
+    look(s);
+    queues_want(s->queues, PART_SCHEDULE, true);
+    s->number = SCHEDULER_STOPPED;
+    assert_true(await(s, beat_is));
+    const struct schedule_entry *entry = &queue_system_schedule(&celery(s)->base)->entries[0];
+    assert_string_equal(entry->name, "nightly");
+    assert_string_equal(entry->when, "0 2 * * *");
+    assert_string_equal(entry->queue, "mail");
+    assert_int_equal(entry->runs, 17);
+    assert_true(entry->late_s > 1000);
+    assert_true(entry->last_run > 1795100000 && entry->last_run < 1795300000);
+    char *future;
+    assert_true(asprintf(&future, "%.0f", clock_wall() + 3600) > 0);
+    redis_box_do(s->box, "ZADD", "redbeat::schedule", future, "redbeat:nightly");
+    redis_box_do(s->box, "SET", "redbeat::lock", "x", "EX", "600");
+    s->number = SCHEDULER_RUNS;
+    assert_true(await(s, beat_is));
+    free(future);
+}
+
+int main(void)
+{
+#define STAGED(name) cmocka_unit_test_setup_teardown(name, stage_begin, stage_end)
+    const struct CMUnitTest tests[] = {
+        STAGED(answers_are_theirs),
+        STAGED(jobs_are_revoked_and_terminated),
+        STAGED(pools_and_rates_change),
+        STAGED(queues_are_paused_and_resumed),
+        STAGED(workers_are_drained_and_end),
+        STAGED(the_dead_and_the_frozen_are_told_apart),
+        STAGED(it_survives_what_passes),
+        STAGED(it_survives_changed_messages),
+        STAGED(nothing_stays_behind),
+        STAGED(beats_are_counted),
+        STAGED(redbeat_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
