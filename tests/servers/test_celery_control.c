@@ -733,86 +733,15 @@ static void nothing_stays_behind(void **state)
     assert_true(tidy(s));
 }
 
-/* ---- beat ---- */
-
-static bool beat_is(struct stage *s)
-{
-    const struct schedule_snapshot *latest = queue_system_schedule(&celery(s)->base);
-    feed_refresh(queue_system_feed(&celery(s)->base, PART_SCHEDULE));
-    return latest && (int64_t)latest->scheduler == s->number;
-}
-
-static void beats_are_counted(void **state)
-{
-    struct stage *s = *state;
-    static const char schedule[] = "{\"beat_schedule\": {\"each\": {\"task\": \"app.quick\", \"schedule\": "
-                                   "1.0, \"options\": {\"queue\": "
-                                   "\"timed\", \"periodic_task_name\": \"each\"}}}}";
-    redis_box_do(s->box, "SADD", "_kombu.binding.timed", "timed\x06\x16\x06\x16timed");
-    celery_beat(s->site, schedule, NULL);
-    look(s);
-    queues_want(s->queues, PART_SCHEDULE, true);
-    assert_true(redis_box_await(s->box, 20, "2", "LLEN", "timed"));
-    s->number = SCHEDULER_RUNS;
-    assert_true(await(s, beat_is));
-    const struct schedule_snapshot *latest = queue_system_schedule(&celery(s)->base);
-    assert_int_equal(latest->count, 1);
-    assert_string_equal(latest->entries[0].name, "each");
-    assert_string_equal(latest->entries[0].task, "app.quick");
-    celery_beat(s->site, schedule, "-s second");
-    s->number = SCHEDULER_TWICE;
-    assert_true(await(s, beat_is));
-}
-
-static void redbeat_is_read(void **state)
-{
-    struct stage *s = *state;
-    redis_box_do(s->box, "SADD", "_kombu.binding.celery",
-                 "celery\x06\x16\x06\x16"
-                 "celery");
-    redis_box_do(s->box, "HSET", "redbeat:nightly", "definition",
-                 "{\"name\": \"nightly\", \"task\": \"app.backup\", \"enabled\": true, \"schedule\": "
-                 "{\"__type__\": \"crontab\", \"minute\": \"0\", \"hour\": \"2\"}, \"options\": {\"queue\": "
-                 "\"mail\"}}",
-                 "meta",
-                 "{\"last_run_at\": {\"__type__\": \"datetime\", \"year\": 2026, \"month\": 11, \"day\": 20, "
-                 "\"hour\": 2, \"minute\": 0, \"second\": 0}, \"total_run_count\": 17}");
-    redis_box_do(s->box, "ZADD", "redbeat::schedule", "1000000000", "redbeat:nightly");
-    look(s);
-    queues_want(s->queues, PART_SCHEDULE, true);
-    s->number = SCHEDULER_STOPPED;
-    assert_true(await(s, beat_is));
-    const struct schedule_entry *entry = &queue_system_schedule(&celery(s)->base)->entries[0];
-    assert_string_equal(entry->name, "nightly");
-    assert_string_equal(entry->when, "0 2 * * *");
-    assert_string_equal(entry->queue, "mail");
-    assert_int_equal(entry->runs, 17);
-    assert_true(entry->late_s > 1000);
-    assert_true(entry->last_run > 1795100000 && entry->last_run < 1795300000);
-    char *future;
-    assert_true(asprintf(&future, "%.0f", clock_wall() + 3600) > 0);
-    redis_box_do(s->box, "ZADD", "redbeat::schedule", future, "redbeat:nightly");
-    redis_box_do(s->box, "SET", "redbeat::lock", "x", "EX", "600");
-    s->number = SCHEDULER_RUNS;
-    assert_true(await(s, beat_is));
-    free(future);
-}
-
 int main(void)
 {
 #define STAGED(name) cmocka_unit_test_setup_teardown(name, stage_begin, stage_end)
     const struct CMUnitTest tests[] = {
-        STAGED(answers_are_theirs),
-        STAGED(jobs_are_revoked_and_terminated),
-        STAGED(pools_and_rates_change),
-        STAGED(queues_are_paused_and_resumed),
-        STAGED(workers_are_drained_and_end),
-        STAGED(the_dead_and_the_frozen_are_told_apart),
-        STAGED(it_survives_what_passes),
-        STAGED(it_survives_changed_messages),
+        STAGED(answers_are_theirs),          STAGED(jobs_are_revoked_and_terminated),
+        STAGED(pools_and_rates_change),      STAGED(queues_are_paused_and_resumed),
+        STAGED(workers_are_drained_and_end), STAGED(the_dead_and_the_frozen_are_told_apart),
+        STAGED(it_survives_what_passes),     STAGED(it_survives_changed_messages),
         STAGED(nothing_stays_behind),
-        STAGED(beats_are_counted),
-        STAGED(redbeat_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
