@@ -240,21 +240,33 @@ static void pg_catalog_look(struct pg_server *server, struct loop *loop, const c
 struct pg_search {
     struct queue_search *search;
     struct queue_place place;
-    size_t waiting;
+    size_t next;  /* of the databases that the environment names */
+    char own[64]; /* the login's database: it may be named again */
     struct error error;
     void (*take)(struct queue_search *search, const struct queue_place *place,
                  const struct pg_catalog *catalog, struct error *error);
 };
 
+/* One after the other, the login's own first: it is known under that name. */
 static void on_catalog(void *data, const struct pg_catalog *catalog, const struct error *error)
 {
     struct pg_search *self = data;
+    const struct environment_server *definition = pg_server_definition(self->place.postgres);
+    bool alive = queue_search_alive(self->search);
     if (error && !self->error.kind)
         self->error = *error;
-    if (catalog && queue_search_alive(self->search))
+    if (catalog && !self->next)
+        snprintf(self->own, sizeof self->own, "%s", catalog->database);
+    if (catalog && alive)
         self->take(self->search, &self->place, catalog, &self->error);
-    if (--self->waiting > 0)
+    while (self->next < definition->database_count &&
+           strcmp(definition->databases[self->next], self->own) == 0)
+        self->next++;
+    if (alive && self->next < definition->database_count) {
+        pg_catalog_look(self->place.postgres, queue_search_loop(self->search),
+                        definition->databases[self->next++], on_catalog, self);
         return;
+    }
     queue_search_done(self->search, self->error.kind ? &self->error : NULL);
     talloc_free(self);
 }
@@ -263,14 +275,9 @@ void pg_catalog_search(struct queue_search *search, const struct queue_place *pl
                        void (*take)(struct queue_search *search, const struct queue_place *place,
                                     const struct pg_catalog *catalog, struct error *error))
 {
-    const struct environment_server *definition = pg_server_definition(place->postgres);
     struct pg_search *self = talloc_zero(NULL, struct pg_search);
     if (!self)
         abort();
-    *self = (struct pg_search){
-        .search = search, .place = *place, .waiting = 1 + definition->database_count, .take = take};
-    struct loop *loop = queue_search_loop(search);
-    pg_catalog_look(place->postgres, loop, NULL, on_catalog, self);
-    for (size_t i = 0; i < definition->database_count; i++)
-        pg_catalog_look(place->postgres, loop, definition->databases[i], on_catalog, self);
+    *self = (struct pg_search){.search = search, .place = *place, .take = take};
+    pg_catalog_look(place->postgres, queue_search_loop(search), NULL, on_catalog, self);
 }
