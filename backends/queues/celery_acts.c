@@ -284,6 +284,7 @@ struct queue_prepare *celery_prepare(struct queue_system *base, const struct que
     p->base.system = base;
     p->system = (struct celery_system *)base;
     p->handler = handler;
+    p->texts = there(talloc_new(p));
     ev_timer_init(&p->later, on_begin, 0, 0);
     p->later.data = p;
     talloc_set_destructor(p, prepare_destroy);

@@ -132,6 +132,7 @@ void celery_build_jobs(struct celery_prepare *p)
     if (act->act != ACT_TENANT_ASIDE)
         celery_build_confirm_one(act, p->last_id);
     tell_left_out(p);
+    celery_build_undo(act);
     celery_build_watch(act);
     celery_prepare_done(p, act->change);
 }
@@ -155,6 +156,7 @@ void celery_build_purge(struct celery_prepare *p, const int64_t lengths[CELERY_S
     act->queue = talloc_strdup(act, p->request.queue);
     celery_build_command(own, p->request.queue, subject);
     celery_build_words(act, act->meant, act->queue);
+    celery_build_undo(act);
     celery_build_watch(act);
     celery_prepare_done(p, act->change);
 }
@@ -205,6 +207,7 @@ static bool build_continue(struct celery_prepare *p, const struct celery_found *
         if (!found->lengths[level])
             continue;
         struct celery_step *own = celery_step_new(act, found->queue, level, celery_run_walk);
+        own->goes_on = true;
         own->hold = talloc_strdup(own, found->group);
         own->group = found->to ? talloc_strdup(own, found->to) : NULL;
         own->to_queue = found->to_queue ? talloc_strdup(own, found->to_queue) : NULL;

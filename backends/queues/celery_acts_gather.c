@@ -244,7 +244,7 @@ static void collect_jobs(void *data, const struct job *jobs, size_t count)
     }
     all = there(talloc_realloc(p, all, struct job, p->request.job_count + count + 1));
     for (size_t i = 0; i < count; i++)
-        job_copy_into(p, &all[p->request.job_count++], &jobs[i]);
+        job_copy_into(p->texts, &all[p->request.job_count++], &jobs[i]);
     p->request.jobs = all;
 }
 

@@ -92,6 +92,9 @@ struct celery_step {
     void (*run)(struct celery_step *own);
     void *engine;       /* its own state, a talloc child of the step */
     int64_t done, gone; /* jobs */
+    int64_t purged[CELERY_STEPS];
+    bool goes_on; /* a move that was interrupted */
+    bool begun;   /* there is a hold list */
     struct celery_call *calls[CELERY_CALLS];
 };
 

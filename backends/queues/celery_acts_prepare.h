@@ -82,6 +82,8 @@ void celery_build_words(struct celery_act *act, int64_t count, const char *queue
 void celery_build_confirm_one(struct celery_act *act, const char *id);
 /* The commands of a step as they are shown and recorded. */
 void celery_build_command(struct celery_step *own, const char *target, const char *subject);
+/* celery_acts_undo.c: it can be taken back. */
+void celery_build_undo(struct celery_act *act);
 /* Tells the queue's length before and after. */
 void celery_build_watch(struct celery_act *act);
 /* A step for each priority of a group that goes back. */

@@ -140,6 +140,7 @@ static void build(void *data, const struct error *error)
         act, first->queue, celery_level_of(p->system, first->raw, first->raw_length), celery_run_requeue);
     own->jobs = talloc_steal(own, p->held);
     talloc_steal(own, p->request.jobs);
+    talloc_steal(own, p->texts);
     own->job_count = (size_t)act->meant;
     own->meant = act->meant;
     for (size_t i = 0; i < own->job_count; i++) {

@@ -259,7 +259,6 @@ static void results_read(void *data, struct redis_batch *batch, const struct err
         celery_prepare_done(p, NULL);
         return;
     }
-    p->texts = talloc_new(p);
     p->held = there(talloc_zero_array(p->texts, struct job, p->request.job_count + 1));
     for (size_t i = 0; i < p->request.job_count; i++) {
         const struct job *job = &p->request.jobs[i];

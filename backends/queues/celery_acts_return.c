@@ -158,6 +158,8 @@ static void counted(struct celery_step *own, int index, const struct redisReply 
     own->done = 0;
     for (size_t i = 0; reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++)
         own->done += reply->element[i]->integer;
+    for (size_t i = 0; own->run == celery_run_purge && i < reply->elements && i < CELERY_STEPS; i++)
+        own->purged[i] = reply->element[i]->integer;
 }
 
 static void count_done(struct celery_step *own, const struct error *error, bool lost)

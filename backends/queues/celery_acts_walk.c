@@ -40,7 +40,7 @@ struct walk {
     size_t taking;      /* in the piece that is being moved */
     int64_t taking_out; /* of them, how many are what is meant */
     double bytes, read; /* for the size of a message */
-    bool begun, over;
+    bool over;
 };
 
 static void *there(void *made)
@@ -213,7 +213,7 @@ static void fail_here(struct celery_step *own, const struct error *error, bool l
     struct walk *walk = own->engine;
     struct error why = *error;
     walk->over = true;
-    if (!lost && walk->begun && !*why.todo)
+    if (!lost && own->begun && !*why.todo)
         error_set(&why, error->kind, error->where, error->what,
                   "What is not looked at yet waits in the hold list: continue the move, or put it back.",
                   "%s", error->why);
@@ -333,7 +333,7 @@ static void begun(struct celery_step *own, int index, const struct redisReply *r
 {
     struct walk *walk = own->engine;
     (void)index;
-    walk->begun = true;
+    own->begun = true;
     if (reply->type == REDIS_REPLY_INTEGER)
         walk->held = reply->integer; /* of LLEN: a move that goes on */
     else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
@@ -385,7 +385,7 @@ void celery_run_walk(struct celery_step *own)
     struct celery_command *commands[2];
     int count = 0;
     name_keys(own);
-    if (own->act->act == ACT_CONTINUE) {
+    if (own->goes_on) {
         commands[count] = celery_step_eval(walk, own, SCRIPT_TAKE, 1);
         celery_command_add(commands[count], walk->note);
         celery_command_add(commands[count++], own->act->token);

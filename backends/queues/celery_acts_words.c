@@ -81,6 +81,8 @@ static bool walks(const struct celery_act *act)
 static const char *returns(const struct celery_act *act)
 {
     const struct celery_step *own = act->change->steps[0].data;
+    if (own->goes_on)
+        return "What is still held goes back to the queue first, then what was taken out of it.";
     if (own->run == celery_run_return_first)
         return "They run before what waits in the queue now, in their order. Where both are long, the jobs "
                "of "
@@ -217,7 +219,7 @@ void celery_build_command(struct celery_step *own, const char *target, const cha
     const char *to = target_key(own);
     if (own->run == celery_run_walk) {
         const char *hold = celery_aside_list(own, own->act->system, own->hold, own->level);
-        bool goes_on = own->act->act == ACT_CONTINUE;
+        bool goes_on = own->goes_on;
         add_script(&text, goes_on ? SCRIPT_TAKE : SCRIPT_HOLD, own);
         add_keys(&text, goes_on ? hold : own->live, goes_on ? NULL : safe_line_new(own, hold));
         add_script(&text, SCRIPT_WALK, own);

@@ -36,6 +36,24 @@ static void purge_and_restore_are_byte_identical(void **state)
     assert_clean(s);
 }
 
+static void a_purge_is_taken_back(void **state)
+{
+    struct stage *s = *state;
+    push(s, "celery", 0, 600, "al_noor");
+    push(s, "celery" SEP "6", 1000, 20, "st_marys");
+    struct list *before = list_of(s, "celery"), *urgent = list_of(s, "celery" SEP "6");
+    set_up_console(s);
+    act(s, &(struct queue_act_request){.act = ACT_PURGE, .queue = "celery"});
+    struct change *back = s->change->take_back(s->change);
+    assert_non_null(back);
+    talloc_free(s->change);
+    s->change = back;
+    assert_int_equal(send_it(s), STEP_DONE);
+    assert_same(list_of(s, "celery"), before);
+    assert_same(list_of(s, "celery" SEP "6"), urgent);
+    assert_clean(s);
+}
+
 /* Both are longer than one piece: the shorter one joins the longer. */
 static void restore_is_exact_when_both_are_long(void **state)
 {
@@ -257,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(purge_and_restore_are_byte_identical, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(a_purge_is_taken_back, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(restore_is_exact_when_both_are_long, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(trash_is_emptied, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(one_job_is_parked_and_comes_back, stage_begin, stage_end),

@@ -214,7 +214,9 @@ static void what_a_killed_worker_held_runs_once(void **state)
     assert_int_equal(s->error.kind, ERROR_INTERLOCK);
     assert_int_equal(number(s, "HLEN", "unacked"), 3);
     celery_thaw(two);
-    act(s, &request);
+    struct error error;
+    struct job_filter *filter = job_filter_parse(s, "task:quick", &error);
+    act(s, &(struct queue_act_request){.act = ACT_REQUEUE, .queue = "celery", .filter = filter});
     assert_int_equal(number(s, "HLEN", "unacked"), 0);
     assert_int_equal(length_of(s, "celery"), 3);
     celery_worker(site, "three", (struct celery_options){.concurrency = 1});
@@ -257,6 +259,12 @@ static void dead_letters_run_again(void **state)
     act(s, &(struct queue_act_request){.act = ACT_RESTORE, .queue = "dlq:celery"});
     assert_int_equal(length_of(s, "dlq:celery"), 3);
     assert_int_equal(celery_begun(site, jobs[1].id), 1);
+    struct error error;
+    struct job_filter *filter = job_filter_parse(s, "tenant:al_noor", &error);
+    act(s, &(struct queue_act_request){.act = ACT_RETRY, .queue = "celery", .filter = filter});
+    assert_string_equal(s->change->confirm, "3");
+    for (size_t i = 0; i < count; i++)
+        assert_true(celery_await_begun(site, PATIENCE_S, jobs[i].id, i ? 2 : 3));
     assert_true(celery_alive(one));
     assert_clean(s);
     celery_site_free(site);

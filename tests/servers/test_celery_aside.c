@@ -252,6 +252,23 @@ static void put_all_back(void **state)
     assert_descending(list_of(s, "celery"));
 }
 
+static void a_stopped_move_is_taken_back(void **state)
+{
+    struct stage *s = *state;
+    struct list *before = begin_and_interrupt(s, stop_it);
+    struct change *back = s->change->take_back(s->change);
+    assert_non_null(back);
+    talloc_free(s->change);
+    s->change = back;
+    assert_int_equal(back->step_count, 2);
+    assert_int_equal(send_it(s), STEP_DONE);
+    assert_int_equal(back->steps[1].outcome, STEP_DONE);
+    struct list *after = list_of(s, "celery");
+    assert_int_equal(after->count, before->count);
+    assert_descending(chosen(s, after, of_others));
+    assert_clean(s);
+}
+
 static void cut_off(struct stage *s)
 {
     freeReplyObject(ask(s, "CLIENT KILL TYPE normal SKIPME yes"));
@@ -366,6 +383,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(workers_and_producers_go_on, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_stopped_move_is_continued, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_killed_console_is_followed_by_another, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(a_stopped_move_is_taken_back, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(put_all_back, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_move_that_was_cut_off_is_continued, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(another_console_takes_over, stage_begin, stage_end),
