@@ -108,7 +108,7 @@ static void scan_more(struct listing *listing)
 {
     char *pattern = celery_key(listing, listing->system, "signalbox:*");
     listing->batch = redis_batch_new(listing);
-    redis_batch_add(listing->batch, "SCAN", listing->cursor, "MATCH", pattern, "COUNT", "1000", NULL);
+    redis_batch_add(listing->batch, "SCAN", listing->cursor, "MATCH", pattern, "COUNT", "200", NULL);
     talloc_free(pattern);
     redis_batch_ask(listing->batch, listing->system->redis, listing->system->database, scanned, listing);
 }

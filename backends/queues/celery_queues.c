@@ -11,6 +11,7 @@
 #include <talloc.h>
 
 #include "backends/queues/celery_seen.h"
+#include "backends/queues/queues.h"
 #include "core/clock.h"
 
 #define DEADLINE_S 8.0
@@ -18,6 +19,7 @@
 #define BINDINGS_SHARE 20.0 /* reading them in a large database takes at most a 20th of the time */
 #define BIG_HEAD_EVERY_S 30.0
 #define HOT_S 0.4
+#define ASIDE_EVERY_S 60.0
 
 enum {
     LENGTHS_CHUNK = 200, /* queues: 5 commands each */
@@ -223,6 +225,25 @@ static void read_bindings(struct celery_rates *rates)
         .paced = true,
     };
     rates->bindings = celery_bindings_read(&request, on_bindings, rates);
+}
+
+/* What was set aside is a part of its own; while nobody looks at it, it is asked now and then for the column
+ * `parked`. */
+static void read_aside(struct celery_rates *rates)
+{
+    struct celery_system *system = rates->system;
+    const struct aside_snapshot *aside = queue_system_aside(&system->base);
+    double now = clock_monotonic(), asked = rates->aside_asked, pause = ASIDE_EVERY_S;
+    if (system->wanted[PART_ASIDE])
+        return;
+    if (aside && aside->snapshot.taken_monotonic > asked)
+        pause = fmax(pause, BINDINGS_SHARE * (aside->snapshot.taken_monotonic - asked));
+    else
+        pause = 10 * ASIDE_EVERY_S; /* no answer yet */
+    if (asked > 0 && now < asked + pause)
+        return;
+    rates->aside_asked = now;
+    celery_ask_aside(system);
 }
 
 /* ---- a refresh ---- */
@@ -663,6 +684,7 @@ void celery_ask_queues(struct celery_system *system)
         forget_rates(rates);
     rates->epoch = epoch;
     read_bindings(rates);
+    read_aside(rates);
     struct celery_look *look = rates->look = there(talloc_zero(NULL, struct celery_look));
     look->rates = rates;
     look->count = system->queue_count < SEEN_QUEUES_MOST ? system->queue_count : SEEN_QUEUES_MOST;

@@ -87,7 +87,8 @@ struct celery_rates {
     unsigned epoch;            /* of the server */
     struct celery_bindings *bindings;
     double bindings_at, bindings_next; /* monotonic: when their reading began, and begins again */
-    size_t detail_next;                /* whose turn it is when not all can be looked into */
+    double aside_asked; /* monotonic: when what was set aside was asked for, for a column; 0: never */
+    size_t detail_next; /* whose turn it is when not all can be looked into */
     size_t sample_next;
     struct celery_unacked *unacked;
     double began_at; /* wall: the first look */
