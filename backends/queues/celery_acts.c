@@ -9,6 +9,7 @@
 
 #include "backends/queues/celery.h"
 #include "backends/queues/celery_acts_prepare.h"
+#include "backends/queues/celery_workers.h"
 #include "core/clock.h"
 
 static void *there(void *made)
@@ -134,6 +135,7 @@ const char *celery_dead_letters_of(const char *list)
 static int prepare_destroy(struct celery_prepare *p)
 {
     ev_timer_stop(loop_ev(p->system->base.loop), &p->later);
+    celery_workers_look_forsake(p->system, p);
     if (p->read)
         celery_read_forsake(p->read);
     if (p->act)
@@ -263,7 +265,7 @@ static void begin(struct celery_prepare *p)
     else if (absent)
         celery_prepare_fail(p, ERROR_UNSUPPORTED, NULL, "%s", absent);
     else if (by_control(request->act))
-        celery_prepare_done(p, celery_control_change(p->system, request, &p->error));
+        celery_look_told(p);
     else if (!request->jobs && !request->filter && !request->tenant && !request->queue && !request->entry &&
              request->act != ACT_CONTINUE)
         celery_prepare_fail(p, ERROR_USAGE, "Name a queue, jobs, or a filter.", "it is not said which jobs");

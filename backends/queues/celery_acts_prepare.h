@@ -54,6 +54,9 @@ struct celery_prepare {
     ev_timer later;
 };
 
+/* celery_acts_told.c: what workers are told. */
+void celery_look_told(struct celery_prepare *p);
+
 /* Hands over a change, or fails, in a later turn. */
 void celery_prepare_done(struct celery_prepare *p, struct change *change);
 bool celery_prepare_fail(struct celery_prepare *p, enum error_kind kind, const char *todo, const char *format,

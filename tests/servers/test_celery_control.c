@@ -40,6 +40,7 @@ struct stage {
     enum worker_state state;
     int64_t number;
     /* of a change */
+    struct change *change;
     bool over;
     enum step_outcome outcome;
     struct error error;
@@ -186,12 +187,23 @@ static bool is_over(struct stage *s)
     return s->over;
 }
 
+static void on_prepared(void *data, struct change *change, const struct error *error)
+{
+    struct stage *s = data;
+    s->change = change;
+    s->error = error ? *error : (struct error){0};
+    s->over = true;
+}
+
 static enum step_outcome act(struct stage *s, const struct queue_act_request *request)
 {
-    struct error error = {0};
-    struct change *change = celery_control_change(celery(s), request, &error);
+    s->over = false;
+    queue_act_prepare(&celery(s)->base, request,
+                      (struct queue_prepare_handler){.done = on_prepared, .data = s});
+    assert_true(await(s, is_over));
+    struct change *change = s->change;
     if (!change)
-        fail_msg("%s: %s", queue_act_name(request->act), error.why);
+        fail_msg("%s: %s", queue_act_name(request->act), s->error.why);
     char *preview = change_preview(change, change);
     assert_non_null(strstr(preview, "/0.celery.pidbox"));
     assert_non_null(change->confirm);
@@ -384,6 +396,18 @@ static void jobs_are_revoked_and_terminated(void **state)
     assert_int_equal(celery_ended(s->site, slow), 0);
     assert_true(celery_await_log(one, 20, "Discarding revoked task"));
     assert_int_equal(act_on_job(s, ACT_TERMINATE, next, NULL), STEP_GONE);
+    /* those that a filter finds, in the memory of the worker and in the queue */
+    char *blocker = celery_send(s->site, "slow", "[600]", NULL, 1, NULL);
+    assert_true(celery_await_begun(s->site, 20, blocker, 1));
+    free(celery_send(s->site, "quick", "[3]", "al_noor", 12, NULL));
+    struct job_filter *filter = job_filter_parse(s, "tenant:al_noor", NULL);
+    done(s, act(s, &(struct queue_act_request){.act = ACT_REVOKE, .filter = filter}));
+    done(s, act_on_job(s, ACT_TERMINATE, blocker, NULL));
+    char *end = celery_send(s->site, "quick", "[4]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->site, 20, end, 1));
+    assert_int_equal(celery_ended(s->site, NULL), 2);
+    free(blocker);
+    free(end);
     assert_true(celery_alive(one));
     no_reply_key(s);
     free(slow);
@@ -514,7 +538,7 @@ static void the_dead_and_the_frozen_are_told_apart(void **state)
     assert_non_null(strstr(s->output, "no answer from one@test"));
     celery_thaw(one);
     expect_state(s, "one@test", WORKER_OK);
-    char *slow = celery_send(s->site, "slow", "[20]", NULL, 1, "\"options\": {\"queue\": \"alone\"}");
+    char *slow = celery_send(s->site, "slow", "[14]", NULL, 1, "\"options\": {\"queue\": \"alone\"}");
     assert_true(celery_await_begun(s->site, 20, slow, 1));
     expect_state(s, "solo@test", WORKER_SILENT);
     expect_state(s, "solo@test", WORKER_OK);
