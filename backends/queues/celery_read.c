@@ -86,6 +86,7 @@ void celery_read_ask(struct celery_read *read, const struct redis_command *comma
                      void (*done)(void *data, const struct error *error))
 {
     read->pending++;
+    read->asked_at = clock_monotonic();
     redis_server_ask(read->system->redis, read->system->database, commands, count, DEADLINE_S,
                      (struct redis_handler){.reply = reply, .done = done, .data = read});
 }

@@ -11,7 +11,7 @@ struct redisReply;
 enum {
     READ_FIRST = 20,  /* elements of the first window, until their size is known */
     READ_MOST = 1000, /* of any window */
-    READ_BYTES = 900 * 1000,
+    READ_BYTES = 1150 * 1000,
     READ_OVERLAP = 16, /* elements that a window has in common with the one before */
     READ_SAMPLE = 25,  /* of a window at a random place */
     READ_SAMPLE_LOOK = 1000,
@@ -56,6 +56,7 @@ struct celery_read {
     ev_timer timer;
     void (*next)(struct celery_read *read); /* what the timer does */
     void (*then)(struct celery_read *read); /* after the messages of a window */
+    double asked_at;                        /* monotonic: when the last window was asked for */
     double window_at;                       /* monotonic: when its answer came */
     struct seen_lately *seen, *ids;
     /* lists */
