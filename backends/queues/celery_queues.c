@@ -430,6 +430,8 @@ static bool reckon(struct celery_rates *rates, struct seen_queue *queue, struct 
         exact &= move.exact;
         before += (double)queue->lists[step].looked_length;
     }
+    if (seconds <= 0 || popped > 0 || !exact || before <= 0)
+        queue->still_since = now;
     keep_markers(rates, queue, found);
     queue->looked_at = now;
     if (seconds <= 0)

@@ -17,6 +17,7 @@
 #define RUNNING_FRESH_S 30.0
 #define SETTLED_S 20.0 /* rates of a shorter time alarm nobody */
 #define IDLE_PER_S 0.02
+#define STILL_S 120.0
 
 enum { GROWS_FROM = 20, FLOOD_FROM = 50 };
 
@@ -232,6 +233,16 @@ static const struct queue_share *flood(const struct queue *row)
     return holds && (row->share_count > 1 || row->share_others > 0) ? first : NULL;
 }
 
+static void judge_still(const struct seen_queue *queue, const struct queue *row, struct wrong *wrong)
+{
+    char since[32], count[32];
+    double still = clock_monotonic() - queue->still_since;
+    if (row->ready > 0 && queue->looked_at > 0 && still > STILL_S)
+        complain(wrong, QUEUE_WARNING, "nothing was taken from it for %s, and %s %s",
+                 format_s(since, sizeof since, still), format_count(count, sizeof count, (double)row->ready),
+                 row->ready == 1 ? "job waits" : "jobs wait");
+}
+
 static void judge_growth(const struct seen_queue *queue, const struct queue *row, struct wrong *wrong)
 {
     char grows[32], in[32], out[32];
@@ -271,7 +282,7 @@ static void judge_waiting(const struct seen_queue *queue, const struct queue *ro
                  queue->dead == 1 ? "letter" : "letters");
 }
 
-static void judge(const struct seen_queue *queue, struct queue *row, const void *context)
+static void judge(const struct seen_queue *queue, struct queue *row, bool nobody, const void *context)
 {
     struct wrong wrong = {0};
     char count[32];
@@ -285,10 +296,12 @@ static void judge(const struct seen_queue *queue, struct queue *row, const void 
         complain(&wrong, QUEUE_CRITICAL, "no worker takes from it, and %s %s",
                  format_count(count, sizeof count, (double)row->ready),
                  row->ready == 1 ? "job waits" : "jobs wait");
-    else if (row->consumers == 0 && row->ready > 0)
+    else if (nobody && row->ready > 0)
         complain(&wrong, QUEUE_CRITICAL, "no worker is alive, and %s %s",
                  format_count(count, sizeof count, (double)row->ready),
                  row->ready == 1 ? "job waits" : "jobs wait");
+    else
+        judge_still(queue, row, &wrong);
     judge_poison(queue, row, &wrong);
     judge_growth(queue, row, &wrong);
     judge_waiting(queue, row, &wrong);
@@ -413,7 +426,7 @@ struct queues_snapshot *celery_rows(struct celery_rates *rates)
         fill_age(system, queue, row);
         row->consumers = nobody ? 0 : queue->consumers;
         row->paused = queue->consumers > 0 ? 0 : queue->consumers == 0 && all_said ? 1 : -1;
-        judge(queue, row, snapshot->queues);
+        judge(queue, row, nobody, snapshot->queues);
     }
     snapshot->note = note(rates, snapshot);
     return snapshot;

@@ -48,7 +48,8 @@ struct seen_queue {
     struct seen_list lists[CELERY_STEPS];
     bool wrong_type;
     int64_t ready, dead;
-    double looked_at; /* monotonic: the last time that rates were reckoned; 0: never */
+    double looked_at;   /* monotonic: the last time that rates were reckoned; 0: never */
+    double still_since; /* monotonic: nothing was taken since, though something was there */
     struct rate out, growth, growth_quarter;
     double known_s;             /* for how long rates are known */
     int64_t consumers, running; /* as the workers said last; -1: they did not */

@@ -272,6 +272,24 @@ static void rates_are_exact(void **state)
     assert_true(queue->head_age_s < 3);
 }
 
+static void queue_that_nobody_takes_from_is_told(void **state)
+{
+    struct stage *s = *state;
+    bind_queue(s, "", "celery");
+    push(s, "celery", 0, 40, "al_noor");
+    look(s, PART_QUEUES);
+    look_again(s);
+    look_again(s);
+    assert_null(queue_of(s, "celery")->why);
+    struct celery_system *system = (struct celery_system *)celery(s);
+    celery_seen(system->rates, "celery")->still_since -= 300;
+    look_again(s);
+    assert_non_null(strstr(queue_of(s, "celery")->why, "nothing was taken from it for 5 m"));
+    pop(s, "celery", 1);
+    look_again(s);
+    assert_null(queue_of(s, "celery")->why);
+}
+
 static void head_tells_its_age(void **state)
 {
     struct stage *s = *state;
@@ -623,6 +641,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(is_found_and_counted, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(rates_are_exact, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(queue_that_nobody_takes_from_is_told, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(head_tells_its_age, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(flood_and_poison_are_seen, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(ten_thousand_queues, stage_begin, stage_end),
