@@ -249,6 +249,9 @@ static bool make_job(struct redis_read *read, const struct redis_item *item, str
     }
     if (!read->reading->fill(read->base.system, read->scratch, item, job, &body, &body_length))
         return false;
+    /* A sorted set may hold jobs of two states (due, and due again). */
+    if (request->states && !(request->states & 1u << job->state))
+        return false;
     return !request->filter || job_filter_matches(request->filter, job, body, body_length, clock_wall());
 }
 

@@ -163,8 +163,11 @@ void sidekiq_fill_json(const void *context, const char *text, size_t length, str
 static char *set_member(const void *context, char *text, size_t *length, const char *name, const char *value)
 {
     struct piece object = piece_of(text, *length), member = piece_member(object, name);
-    if (member.kind != PIECE_ABSENT)
-        return piece_replace(context, text, *length, member, value, length);
+    if (member.kind != PIECE_ABSENT) {
+        char *replaced = piece_replace(context, text, *length, member, value, length);
+        talloc_free(text);
+        return replaced;
+    }
     const char *brace = object.at + object.length - 1;
     struct piece none = {.at = brace, .length = 0};
     struct piece key, first;
@@ -173,6 +176,7 @@ static char *set_member(const void *context, char *text, size_t *length, const c
     char *added = or_die(talloc_asprintf(NULL, "%s\"%s\":%s", empty ? "" : ",", name, value));
     char *fresh = piece_replace(context, text, *length, none, added, length);
     talloc_free(added);
+    talloc_free(text);
     return fresh;
 }
 
@@ -189,7 +193,7 @@ char *sidekiq_again(const void *context, const char *text, size_t length, double
     char value[40];
     if (object.kind != PIECE_OBJECT)
         return NULL;
-    char *fresh = or_die(talloc_memdup(context, text, length + 1));
+    char *fresh = or_die(talloc_memdup(context, text, length));
     *result = length;
     if (in_milliseconds(object))
         snprintf(value, sizeof value, "%lld", (long long)(now * 1000));
