@@ -24,9 +24,11 @@ static void *there(void *made)
 /* LMOVE came with 6.2. */
 static bool too_old(const char *version)
 {
-    int major = 0, minor = 0;
-    return version && sscanf(version, "%d.%d", &major, &minor) == 2 &&
-           (major < 6 || (major == 6 && minor < 2));
+    if (!version)
+        return false;
+    char *end;
+    long major = strtol(version, &end, 10), minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+    return major < 6 || (major == 6 && minor < 2);
 }
 
 static bool by_control(enum queue_act act)
@@ -49,9 +51,9 @@ static bool by_control(enum queue_act act)
     }
 }
 
-const char *celery_act_absent(const struct queue_system *base, enum queue_act act)
+const char *celery_act_absent(const struct queue_system *system, enum queue_act act)
 {
-    const struct celery_system *system = (const struct celery_system *)base;
+    const struct redis_server *redis = ((const struct celery_system *)system)->redis;
     if (act == ACT_RUN_NOW)
         return "a worker keeps jobs with an ETA in its memory, and Celery has no message that makes it run "
                "one "
@@ -59,9 +61,9 @@ const char *celery_act_absent(const struct queue_system *base, enum queue_act ac
     if (act == ACT_SCHEDULE_RUN || act == ACT_SCHEDULE_ENABLE || act == ACT_SCHEDULE_DISABLE)
         return "Celery keeps its schedule in beat: the entries of django-celery-beat are a system of their "
                "own";
-    if (redis_server_topology(system->redis) == REDIS_CLUSTER)
+    if (redis_server_topology(redis) == REDIS_CLUSTER)
         return "Celery does not run on a Redis Cluster";
-    if (!by_control(act) && too_old(redis_server_version(system->redis)))
+    if (!by_control(act) && too_old(redis_server_version(redis)))
         return "it needs Redis 6.2 or newer (LMOVE)";
     return NULL;
 }
@@ -212,8 +214,9 @@ static bool copy_request(struct celery_prepare *p, const struct queue_act_reques
 
 static bool results_are_meant(const struct queue_act_request *request)
 {
-    return request->act == ACT_RETRY && ((request->job_count && request->jobs[0].state == JOB_FAILED) ||
-                                         (request->states & (1u << JOB_FAILED)));
+    return request->act == ACT_RETRY &&
+           ((request->jobs && request->job_count && request->jobs[0].state == JOB_FAILED) ||
+            (request->states & (1u << JOB_FAILED)));
 }
 
 static void look(struct celery_prepare *p)
@@ -279,19 +282,19 @@ static void on_begin(struct ev_loop *ev, ev_timer *timer, int events)
     begin(timer->data);
 }
 
-struct queue_prepare *celery_prepare(struct queue_system *base, const struct queue_act_request *request,
+struct queue_prepare *celery_prepare(struct queue_system *system, const struct queue_act_request *request,
                                      struct queue_prepare_handler handler)
 {
     struct celery_prepare *p = there(talloc_zero(NULL, struct celery_prepare));
-    p->base.system = base;
-    p->system = (struct celery_system *)base;
+    p->base.system = system;
+    p->system = (struct celery_system *)system;
     p->handler = handler;
     p->texts = there(talloc_new(p));
     ev_timer_init(&p->later, on_begin, 0, 0);
     p->later.data = p;
     talloc_set_destructor(p, prepare_destroy);
     copy_request(p, request);
-    ev_timer_start(loop_ev(base->loop), &p->later);
+    ev_timer_start(loop_ev(system->loop), &p->later);
     return &p->base;
 }
 

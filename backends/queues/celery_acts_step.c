@@ -32,7 +32,7 @@ struct celery_command *celery_command_new(const void *context, const char *name)
 void celery_command_bytes(struct celery_command *command, const char *bytes, size_t length)
 {
     size_t room = command->words ? talloc_array_length(command->words) : 0;
-    if ((size_t)command->count == room) {
+    if (!command->words || (size_t)command->count == room) {
         room = room ? room * 2 : 32;
         command->words = there(talloc_realloc(command, command->words, const char *, room));
         command->lengths = there(talloc_realloc(command, command->lengths, size_t, room));

@@ -271,6 +271,49 @@ static void a_third_of_a_queue_expires_in_order(void **state)
     assert_clean(s);
 }
 
+/* ---- other brokers ---- */
+
+static void keys_are_behind_the_prefix(void **state)
+{
+    struct stage *s = *state;
+    freeReplyObject(ask(s, "DEL _kombu.binding.celery"));
+    freeReplyObject(ask(s, "SADD prod:_kombu.binding.celery %s", "celery" SEP SEP "celery"));
+    push(s, "prod:celery", 0, 300, "al_noor");
+    struct list *before = list_of(s, "prod:celery");
+    set_up_console(s);
+    size_t count;
+    struct job *jobs = jobs_of(s, "prod:celery", is_seventh, &count);
+    act(s, &(struct queue_act_request){.act = ACT_PARK, .jobs = jobs, .job_count = count});
+    assert_same(list_of(s, "prod:celery"), chosen(s, before, is_not_seventh));
+    assert_same(list_of(s, key_like(s, "prod:signalbox:park:celery:*")), chosen(s, before, is_seventh));
+    act(s, &(struct queue_act_request){.act = ACT_UNPARK, .queue = "celery"});
+    assert_int_equal(length_of(s, "prod:celery"), 300);
+    assert_string_equal(key_like(s, "*signalbox:*"), "");
+}
+
+/* A window is bounded by its bytes, too. */
+static void large_messages_among_small_ones(void **state)
+{
+    struct stage *s = *state;
+    struct error error;
+    char *large = talloc_size(s, 1 << 20);
+    memset(large, 'x', 1 << 20);
+    for (int i = 0; i < 8; i++) {
+        push(s, "celery", i * 1000, 300, i % 2 ? "al_noor" : "st_marys");
+        char *text = message(i * 1000 + 999, "celery", "al_noor", 0);
+        char *padded =
+            talloc_asprintf(s, "%.*s, \"pad\": \"%.*s\"}", (int)strlen(text) - 1, text, 1 << 20, large);
+        freeReplyObject(ask(s, "LPUSH celery %s", padded));
+        free(text);
+    }
+    struct list *before = list_of(s, "celery");
+    set_up_console(s);
+    struct job_filter *filter = job_filter_parse(s, "tenant=al_noor", &error);
+    act(s, &(struct queue_act_request){.act = ACT_PARK, .queue = "celery", .filter = filter});
+    assert_same(list_of(s, "celery"), chosen(s, before, of_others));
+    assert_same(list_of(s, key_like(s, "signalbox:park:*")), chosen(s, before, of_al_noor));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +327,8 @@ int main(void)
                                         stage_end),
         cmocka_unit_test_setup_teardown(what_ran_meanwhile_is_told, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(jobs_expire_in_place, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(keys_are_behind_the_prefix, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(large_messages_among_small_ones, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_third_of_a_queue_expires_in_order, stage_begin, stage_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
