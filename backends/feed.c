@@ -181,6 +181,17 @@ static void finish(struct feed *feed, enum feed_state state)
     tell(feed);
 }
 
+void feed_progress(struct feed *feed)
+{
+    feed->answered_at = clock_wall();
+    feed->failures = 0;
+    error_clear(&feed->error);
+    if (feed->state != FEED_PAUSED)
+        set_state(feed, feed->wanted > 0 ? FEED_LIVE : FEED_IDLE);
+    start_timer(feed, late_after(feed));
+    tell(feed);
+}
+
 void feed_answered(struct feed *feed)
 {
     double took = clock_monotonic() - feed->asked_monotonic;

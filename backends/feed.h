@@ -59,6 +59,8 @@ void feed_set_phase(struct feed *feed, double phase_s);
 void feed_refresh(struct feed *feed);
 void feed_pause(struct feed *feed, bool paused);
 
+/* A part of the answer came that is worth showing: live from now on; the rest follows. */
+void feed_progress(struct feed *feed);
 void feed_answered(struct feed *feed);
 /* The kind of the error decides between DENIED, UNAVAILABLE and FAILED. */
 void feed_failed(struct feed *feed, const struct error *error);

@@ -128,10 +128,17 @@ static bool check_server(const struct environment *environment, const char *name
 {
     if (!name || environment_find_server(environment, name))
         return true;
+    for (size_t i = 0; i < environment->redis_count; i++)
+        if (strcmp(environment->redis[i].name, name) == 0)
+            return true;
     char names[512] = "";
     for (size_t i = 0; i < environment->server_count; i++) {
         strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
         strncat(names, environment->servers[i].name, sizeof names - strlen(names) - 1);
+    }
+    for (size_t i = 0; i < environment->redis_count; i++) {
+        strncat(names, names[0] ? ", " : "", sizeof names - strlen(names) - 1);
+        strncat(names, environment->redis[i].name, sizeof names - strlen(names) - 1);
     }
     return error_list_set(errors, ERROR_USAGE, environment->name, "no such server", NULL,
                           "\"%s\" is not one of: %s", name, names);
@@ -207,6 +214,7 @@ void app_free(struct app *app)
     TALLOC_FREE(app->hosts_state);
     TALLOC_FREE(app->disk_store);
     TALLOC_FREE(app->jobs_state);
+    TALLOC_FREE(app->redis_state);
     queues_stop(app->queues);
     access_free(app->access);
     for (size_t i = 0; i < app->redis_count; i++)

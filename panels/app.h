@@ -43,6 +43,7 @@ struct app {
     struct audit_state *audit_state; /* the audit panel's own */
     struct hosts_state *hosts_state; /* the hosts panel's own */
     struct jobs_state *jobs_state;   /* the jobs panel's own */
+    struct redis_state *redis_state; /* of the panel of one Redis */
     struct disk_store *disk_store;   /* what was measured on disks of hosts */
 };
 

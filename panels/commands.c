@@ -8,6 +8,7 @@
 #include "panels/hosts_command.h"
 #include "panels/jobs_command.h"
 #include "panels/logs_command.h"
+#include "panels/redis.h"
 #include "panels/run_command.h"
 #include "panels/session_command.h"
 
@@ -37,6 +38,11 @@ const struct command commands[] = {
      " redis ssh view json csv plain watch queue filter from limit system tenant worker task entry argument "
      "reason dry-run yes",
      jobs_command},
+    {"redis", NULL,
+     "the Redis servers, or the one of --server: overview, keyspace, tenants, bigkeys, clients, slowlog, "
+     "latency, "
+     "streams, channels (--view)",
+     "environment redis ssh server view json csv plain watch", redis_command},
     {"hosts", "[NAME]", "the servers over SSH: a row a host; with NAME and --json that host in full",
      WHERE " ssh view json csv plain watch no-state", hosts_command},
     {"logs", NULL, "lines of logs of hosts, merged by time",

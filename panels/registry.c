@@ -14,6 +14,7 @@ extern const struct panel_ops panel_queue;
 extern const struct panel_ops panel_hosts;
 extern const struct panel_ops panel_host;
 extern const struct panel_ops panel_audit;
+extern const struct panel_ops panel_redis;
 
 const struct panel_ops *const panel_registry[] = {
     /* each on the key of its number */
@@ -23,6 +24,7 @@ const struct panel_ops *const panel_registry[] = {
     &panel_audit,
     /* opened by another one */
     &panel_host,
+    &panel_redis,
     &panel_queue,
 };
 const size_t panel_count = sizeof panel_registry / sizeof *panel_registry;

@@ -97,7 +97,7 @@ static void tell(void *data)
 void look_progress(struct redis_look *look, enum redis_part part, void *snapshot)
 {
     snapshot_publish(&look->snapshots[part], snapshot);
-    tell(look);
+    feed_progress(&look->feeds[part]);
 }
 
 /* ---- the pace between windows ---- */

@@ -88,8 +88,10 @@ static void add_server(const struct reading *r)
                           : role                             ? role
                                                              : "?",
                           isnan(uptime) ? "?" : format_s(up, sizeof up, uptime));
-    if (uptime >= 0 && uptime < 600)
+    if (uptime >= 0 && uptime < 600) {
         fact->severity = SEVERITY_WARNING;
+        fact->detail = format(r, "%s: it was started a short while ago", fact->detail);
+    }
 }
 
 static void add_memory(const struct reading *r)
@@ -181,7 +183,6 @@ static void add_hit_ratio(const struct reading *r)
     if (r->now.hits < 0 || r->now.misses < 0)
         return;
     if (all < FEW_LOOKUPS) {
-        fact->value = "?";
         fact->detail = format(r, "%.0f lookups so far: too few to say", all);
         return;
     }
