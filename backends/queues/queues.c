@@ -22,6 +22,7 @@ struct queue_search {
     struct queue_place place;
     char label[200];
     bool in_flight, answered;
+    int memory; /* the adapter's */
     struct error error;
 };
 
@@ -135,6 +136,11 @@ struct redis_server *queue_search_redis(const struct queue_search *search, const
         if (strcmp(redis_server_name(options->redis[i]), name) == 0)
             return options->redis[i];
     return NULL;
+}
+
+int *queue_search_memory(struct queue_search *search)
+{
+    return &search->memory;
 }
 
 static const char *place_server(const struct queue_place *place)

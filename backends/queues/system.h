@@ -108,6 +108,8 @@ void queue_search_found(struct queue_search *search, struct queue_system *system
 /* Error NULL: it looked everywhere. */
 void queue_search_done(struct queue_search *search, const struct error *error);
 struct loop *queue_search_loop(const struct queue_search *search);
+/* What an adapter has found out about this place, from one search to the next: 0 at first. */
+int *queue_search_memory(struct queue_search *search);
 /* The environment's Redis server of that name; NULL: there is none. */
 struct redis_server *queue_search_redis(const struct queue_search *search, const char *name);
 
