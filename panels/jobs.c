@@ -9,6 +9,7 @@
 #include "core/text.h"
 #include "panels/console.h"
 #include "panels/hosts.h"
+#include "panels/redis.h"
 
 static int state_free(struct jobs_state *state)
 {
@@ -342,6 +343,21 @@ static bool worker_host(struct app *app, struct error *error)
     return true;
 }
 
+static bool show_redis(struct app *app, struct error *error)
+{
+    const struct table_row *row = console_selected(app->console);
+    struct redis_server *server = app->redis_count ? app->redis[0] : NULL;
+    if (row && console_view(app->console) == &jobs_queues &&
+        ((const struct jobs_queue_row *)row->data)->system->at.redis)
+        server = ((const struct jobs_queue_row *)row->data)->system->at.redis;
+    if (!server)
+        return error_set(error, ERROR_CONFIG, app->environment->name, "no Redis server is named",
+                         "Add redis: {broker: {url: \"redis://HOST:6379/0\"}} to its file.",
+                         "the environment has none");
+    redis_open(app, server);
+    return true;
+}
+
 static bool values(struct app *app, struct error *error)
 {
     const struct table_row *row = console_selected(app->console);
@@ -368,6 +384,8 @@ static bool act(struct app *app, const char *action, struct error *error)
         return other_end(app, error);
     if (strcmp(action, "jobs.host") == 0)
         return worker_host(app, error);
+    if (strcmp(action, "jobs.redis") == 0)
+        return show_redis(app, error);
     if (strcmp(action, "jobs.values") == 0)
         return values(app, error);
     if (strcmp(action, "jobs.ask") == 0)
@@ -402,6 +420,7 @@ static const struct action actions[] = {
     {"jobs.running", "running", NULL, "what workers run now, and for how long", HAZARD_LOOK, 0},
     {"jobs.aside", "aside", NULL, "what was parked or purged from here", HAZARD_LOOK, 0},
     {"jobs.host", "host", NULL, "the machine of this worker", HAZARD_LOOK, NEED_ROW},
+    {"jobs.redis", "redis", NULL, "memory, clients, slow log and keys of this Redis", HAZARD_LOOK, 0},
     {"jobs.values", "values", NULL, "all about a job with the values of its arguments", HAZARD_LOOK,
      NEED_ROW},
 };
