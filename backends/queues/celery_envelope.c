@@ -16,7 +16,7 @@ struct member {
 };
 #define MEMBER(name, field)                                                                                  \
     {                                                                                                        \
-        name, sizeof name - 1, offsetof(struct celery_envelope, field)                                       \
+        name, sizeof(name) - 1, offsetof(struct celery_envelope, field)                                      \
     }
 
 static const struct member message_members[] = {
@@ -339,6 +339,7 @@ bool celery_unacked_message(const char *value, size_t length, struct span *messa
     struct json_cursor cursor = {value, value + length};
     struct span *parts[] = {message, exchange, routing_key};
     int state = 0;
+    *message = *exchange = *routing_key = (struct span){0};
     json_space(&cursor);
     if (cursor.at == cursor.end || *cursor.at != '[')
         return false;

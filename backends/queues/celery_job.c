@@ -241,13 +241,13 @@ static void on_begin(struct ev_loop *loop, ev_timer *timer, int events)
     ask_message(looking);
 }
 
-void celery_job(struct queue_system *base, const struct job *job,
+void celery_job(struct queue_system *system, const struct job *job,
                 void (*done)(void *data, const struct job_facts *facts, const struct error *error),
                 void *data)
 {
     struct looking *looking = there(talloc_zero(NULL, struct looking));
     looking->job = job_copy(looking, job);
-    looking->found = (struct celery_found){.system = (struct celery_system *)base,
+    looking->found = (struct celery_found){.system = (struct celery_system *)system,
                                            .job = looking->job,
                                            .index = -1,
                                            .result_ttl = -2,
@@ -260,5 +260,5 @@ void celery_job(struct queue_system *base, const struct job *job,
     ev_timer *timer = there(talloc_zero(looking, ev_timer));
     ev_timer_init(timer, on_begin, 0, 0);
     timer->data = looking;
-    ev_timer_start(loop_ev(base->loop), timer);
+    ev_timer_start(loop_ev(system->loop), timer);
 }

@@ -283,25 +283,25 @@ struct queue_read *celery_read(struct queue_system *system, const struct queue_r
     return &read->base;
 }
 
-void celery_read_stop(struct queue_read *base)
+void celery_read_stop(struct queue_read *read)
 {
-    struct celery_read *read = (struct celery_read *)base;
-    if (read->over)
+    struct celery_read *own = (struct celery_read *)read;
+    if (own->over)
         return;
-    read->stopping = true;
+    own->stopping = true;
     /* What waits for its turn ends at once; an answer that is awaited ends it when it comes. */
-    if (ev_is_active(&read->timer) || read->listing) {
-        TALLOC_FREE(read->listing);
-        celery_read_finish(read);
+    if (ev_is_active(&own->timer) || own->listing) {
+        TALLOC_FREE(own->listing);
+        celery_read_finish(own);
     }
 }
 
-void celery_read_forsake(struct queue_read *base)
+void celery_read_forsake(struct queue_read *read)
 {
-    struct celery_read *read = (struct celery_read *)base;
-    ev_timer_stop(loop_ev(read->base.system->loop), &read->timer);
-    read->forsaken = true;
-    TALLOC_FREE(read->listing);
-    if (!read->busy && read->pending == 0)
-        talloc_free(read);
+    struct celery_read *own = (struct celery_read *)read;
+    ev_timer_stop(loop_ev(own->base.system->loop), &own->timer);
+    own->forsaken = true;
+    TALLOC_FREE(own->listing);
+    if (!own->busy && own->pending == 0)
+        talloc_free(own);
 }
