@@ -15,7 +15,7 @@
 #include "backends/queues/celery_acts_internal.h"
 #include "core/clock.h"
 
-enum { ROOM = 4 * CELERY_CHUNK };
+enum { ROOM = 4 * CELERY_CHUNK, OLDEST = 50 };
 
 struct swap {
     char digits[41];
@@ -32,6 +32,7 @@ struct walk {
     char mask[ROOM];
     size_t sizes[ROOM];
     size_t decided;
+    char oldest[OLDEST][41]; /* SHA-1 of the oldest, which go on together with the renaming */
     struct swap *swaps;
     size_t swap_count;
     int64_t pending; /* asked for and not yet read: the sum of the windows that are on their way */
@@ -329,26 +330,55 @@ static void turn(struct celery_step *own)
 
 /* ---- beginning ---- */
 
-static void begun(struct celery_step *own, int index, const struct redisReply *reply)
+/* A move that goes on. */
+static void taken(struct celery_step *own, int index, const struct redisReply *reply)
 {
     struct walk *walk = own->engine;
     (void)index;
     own->begun = true;
     if (reply->type == REDIS_REPLY_INTEGER)
-        walk->held = reply->integer; /* of LLEN: a move that goes on */
-    else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
-        walk->held = reply->element[1]->integer;
+        walk->held = reply->integer;
+}
+
+/* The oldest went where they belong when they were what was looked at; the others are looked at again. */
+static void held(struct celery_step *own, int index, const struct redisReply *reply)
+{
+    struct walk *walk = own->engine;
+    (void)index;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 4)
+        return;
+    own->begun = true;
+    walk->held = reply->element[1]->integer;
+    size_t passed = (size_t)reply->element[2]->integer, over = (size_t)reply->element[3]->integer;
+    for (size_t i = 0; i < walk->decided; i++) {
+        if (walk->mask[i] == '0')
+            continue;
+        if (i >= passed && i < over)
+            own->done++;
+        else if (own->act->frozen && (i >= over || passed == walk->decided))
+            celery_frozen_give_back(own->act->frozen, walk->oldest[i]);
+    }
+    walk->decided = 0;
 }
 
 static struct celery_command *hold_command(struct celery_step *own)
 {
     struct walk *walk = own->engine;
     bool beside = own->group != NULL;
-    struct celery_command *command = celery_step_eval(walk, own, SCRIPT_HOLD, 6);
-    const char *const keys[] = {own->live,     walk->hold,   walk->note,
-                                walk->scratch, walk->beside, walk->targets[own->group ? own->level : 0]};
+    struct celery_command *command = celery_step_eval(walk, own, SCRIPT_HOLD, 5 + 2 * CELERY_STEPS);
+    const char *const keys[] = {own->live, walk->hold, walk->note, walk->scratch, walk->beside};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         celery_command_add(command, keys[i]);
+    for (int i = 0; i < CELERY_STEPS; i++)
+        celery_command_add(command, walk->targets[i]);
+    for (int i = 0; i < CELERY_STEPS; i++)
+        celery_command_add(command, walk->holds[i]);
+    celery_command_number(command, own->level);
+    celery_command_bytes(command, walk->mask, walk->decided);
+    char *digests = there(talloc_strdup(command, ""));
+    for (size_t i = 0; i < walk->decided; i++)
+        digests = there(talloc_strdup_append_buffer(digests, walk->oldest[i]));
+    celery_command_bytes(command, digests, strlen(digests));
     celery_command_number(command, celery_step_note_words(own) + (own->group || own->to_queue ? 4 : 2));
     celery_step_note(command, own);
     celery_command_add(command, "owner");
@@ -360,6 +390,34 @@ static struct celery_command *hold_command(struct celery_step *own)
     if (beside)
         celery_step_note(command, own);
     return command;
+}
+
+static void send_alone(struct celery_step *own, struct celery_command *command,
+                       struct celery_call_handler handler)
+{
+    celery_step_call(own, &command, 1, handler);
+    talloc_free(command);
+}
+
+static void oldest_read(struct celery_step *own, int index, const struct redisReply *reply)
+{
+    struct walk *walk = own->engine;
+    (void)index;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements > OLDEST)
+        return;
+    decide(own, reply);
+    for (size_t i = 0; i < walk->decided; i++) {
+        const struct redisReply *element = reply->element[reply->elements - 1 - i];
+        celery_digest(element->str, element->len, walk->oldest[i]);
+    }
+}
+
+static void oldest_done(struct celery_step *own, const struct error *error, bool lost)
+{
+    if (error)
+        fail_here(own, error, lost);
+    else
+        send_alone(own, hold_command(own), (struct celery_call_handler){held, piece_done});
 }
 
 static void name_keys(struct celery_step *own)
@@ -383,18 +441,23 @@ void celery_run_walk(struct celery_step *own)
 {
     struct walk *walk = own->engine = there(talloc_zero(own, struct walk));
     struct celery_command *commands[2];
-    int count = 0;
     name_keys(own);
     if (own->goes_on) {
-        commands[count] = celery_step_eval(walk, own, SCRIPT_TAKE, 1);
-        celery_command_add(commands[count], walk->note);
-        celery_command_add(commands[count++], own->act->token);
-        commands[count] = celery_command_new(walk, "LLEN");
-        celery_command_add(commands[count++], walk->hold);
+        commands[0] = celery_step_eval(walk, own, SCRIPT_TAKE, 1);
+        celery_command_add(commands[0], walk->note);
+        celery_command_add(commands[0], own->act->token);
+        commands[1] = celery_command_new(walk, "LLEN");
+        celery_command_add(commands[1], walk->hold);
+        celery_step_call(own, commands, 2, (struct celery_call_handler){taken, piece_done});
+        talloc_free(commands[0]);
+        talloc_free(commands[1]);
+    } else if (own->group || own->to_queue) {
+        commands[0] = celery_command_new(walk, "LRANGE");
+        celery_command_add(commands[0], own->live);
+        celery_command_number(commands[0], -OLDEST);
+        celery_command_number(commands[0], -1);
+        send_alone(own, commands[0], (struct celery_call_handler){oldest_read, oldest_done});
     } else {
-        commands[count++] = hold_command(own);
+        send_alone(own, hold_command(own), (struct celery_call_handler){held, piece_done});
     }
-    celery_step_call(own, commands, count, (struct celery_call_handler){begun, piece_done});
-    for (int i = 0; i < count; i++)
-        talloc_free(commands[i]);
 }

@@ -11,6 +11,9 @@
 #define ALLOW_OOM "#!lua flags=allow-oom\n"
 #define CALL "local call = redis.call\n"
 
+/* How a job that went back is known again: the delivery tag stands near the end. */
+#define MARK "local function mark(v) return #v .. ':' .. redis.sha1hex(string.sub(v, -1024)) end\n"
+
 /* What may not be done later must fail now, while nothing has moved. */
 #define REHEARSE                                                                                             \
     "local function rehearse(...)\n"                                                                         \
@@ -26,25 +29,44 @@
     "  call('DEL', note)\n"                                                                                  \
     "end\n"
 
-static const char hold[] = ALLOW_OOM CALL REHEARSE
+/*
+ * The oldest jobs go where the mask says in the same call, so that workers find what they would have found:
+ * their places are known from a look right before, and each is compared by its SHA-1. What workers took in
+ * between is passed over.
+ */
+static const char hold[] = ALLOW_OOM CALL MARK FORGET REHEARSE
     "local live, hold, note, scratch, beside = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]\n"
+    "local level, mask, digests = ARGV[1], ARGV[2], ARGV[3]\n"
     "local length = call('LLEN', live)\n"
-    "if length == 0 then return {'empty', 0} end\n"
-    "if call('EXISTS', hold) == 1 then return {'exists', 0} end\n"
+    "if length == 0 then return {'empty', 0, 0, 0} end\n"
+    "if call('EXISTS', hold) == 1 then return {'exists', 0, 0, 0} end\n"
     "call('LMOVE', hold, live, 'RIGHT', 'LEFT')\n"
     "call('LMOVE', hold, scratch, 'LEFT', 'RIGHT')\n"
-    "for i = 6, #KEYS do call('LMOVE', hold, KEYS[i], 'RIGHT', 'LEFT') end\n"
+    "for i = 6, 9 do call('LMOVE', hold, KEYS[i], 'RIGHT', 'LEFT') end\n"
     "call('LINDEX', hold, 0)\n"
     "call('LRANGE', hold, 0, 0)\n"
     "call('HGET', note, 'owner')\n"
     "call('DEL', scratch)\n"
     "local no = rehearse('LSET', hold, 0, '') or rehearse('RENAMENX', hold, scratch)\n"
     "if no then return no end\n"
-    "local words = tonumber(ARGV[1])\n"
-    "for i = 2, words, 2 do call('HSET', note, ARGV[i], ARGV[i + 1]) end\n"
-    "for i = words + 2, #ARGV - 1, 2 do call('HSET', beside, ARGV[i], ARGV[i + 1]) end\n"
+    "local words = tonumber(ARGV[4])\n"
+    "for i = 5, words + 3, 2 do call('HSET', note, ARGV[i], ARGV[i + 1]) end\n"
+    "for i = words + 5, #ARGV - 1, 2 do call('HSET', beside, ARGV[i], ARGV[i + 1]) end\n"
     "call('RENAMENX', live, hold)\n"
-    "return {'held', length}\n";
+    "local function digest(i) return string.sub(digests, i * 40 - 39, i * 40) end\n"
+    "local first, passed, back = redis.sha1hex(call('LINDEX', hold, -1)), 0, 0\n"
+    "while passed < #mask and digest(passed + 1) ~= first do passed = passed + 1 end\n"
+    "local at = passed\n"
+    "while at < #mask do\n"
+    "  local v, c = call('LINDEX', hold, -1), string.byte(mask, at + 1)\n"
+    "  if not v or redis.sha1hex(v) ~= digest(at + 1) then break end\n"
+    "  if c == 48 then back = back + 1 end\n"
+    "  call('LMOVE', hold, c == 48 and live or KEYS[c - 43], 'RIGHT', 'LEFT')\n"
+    "  at = at + 1\n"
+    "end\n"
+    "if back > 0 then call('HSET', note, 'last' .. level, mark(call('LINDEX', live, 0))) end\n"
+    "if at - passed == length then forget(note, 10, #KEYS); forget(beside, 6, 9) end\n"
+    "return {'held', length - at + passed, passed, at}\n";
 
 static const char take[] =
     ALLOW_OOM CALL "call('HSET', KEYS[1], 'owner', ARGV[1])\n"
@@ -56,13 +78,12 @@ static const char take[] =
  * since the last call lie left of the one that went back last (its mark is in the note): they are taken into
  * the hold list, behind all that are held, so that the order stays as if nothing had been moved.
  */
-static const char walk[] = ALLOW_OOM CALL FORGET
+static const char walk[] = ALLOW_OOM CALL MARK FORGET
     "local live, hold, note, scratch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "if call('HGET', note, 'owner') ~= ARGV[1] then return {'taken'} end\n"
     "local length = call('LLEN', hold)\n"
     "if length ~= tonumber(ARGV[2]) then return {'changed', length} end\n"
     "local mask, field = ARGV[4], 'last' .. ARGV[3]\n"
-    "local function mark(v) return #v .. ':' .. redis.sha1hex(string.sub(v, -1024)) end\n"
     "local last = call('HGET', note, field)\n"
     "local fresh, bytes, known = 0, 0, false\n"
     "while fresh < 200 and bytes < 500000 do\n"

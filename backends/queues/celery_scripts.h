@@ -9,9 +9,12 @@
 #include <stddef.h>
 
 enum celery_script {
-    /* A list is renamed to a hold list, with its note. KEYS: live, hold, note, scratch, note beside, further
-     * targets. ARGV: count of words, words of the note, words of the note beside. Returns {"held", length},
-     * {"empty", 0} or {"exists", 0}. */
+    /* A list is renamed to a hold list, with its note, and its oldest jobs go on as in the next one. KEYS:
+     * live, hold, note, scratch, note beside, 4 targets, the hold lists of the group. ARGV: level, mask,
+     * SHA-1 of each of the oldest, count of words, words of the note, words of the note beside. Returns
+     * {"held", length of the hold list, how many of the mask were not there any more, and how many are dealt
+     * with}, {"empty",
+     * ...} or {"exists", ...}. */
     SCRIPT_HOLD,
     /* Somebody goes on with a hold list. KEYS: note. ARGV: owner, words. */
     SCRIPT_TAKE,
