@@ -1,13 +1,18 @@
 /* What workers hold: the hash `unacked` by HSCAN, and since when from its index. */
 #include <hiredis/hiredis.h>
+#include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
+#include <uthash.h>
 
+#include "backends/queues/celery_control.h"
 #include "backends/queues/celery_read.h"
 #include "core/clock.h"
+
+#define FRESH_S 300.0
 
 static void *there(void *made)
 {
@@ -15,6 +20,84 @@ static void *there(void *made)
         abort();
     return made;
 }
+
+/* ---- who has it ---- */
+
+struct holder {
+    UT_hash_handle hh;
+    const char *worker;
+    double started_at; /* 0: it only holds it */
+    char id[];
+};
+
+static int forget_all(struct holder ***head)
+{
+    HASH_CLEAR(hh, **head);
+    return 0;
+}
+
+static void learn_holders(struct celery_read *read, const char *worker, struct json_object *entries)
+{
+    struct json_object *id, *request, *started;
+    if (!json_object_is_type(entries, json_type_array))
+        return;
+    for (size_t i = 0; i < json_object_array_length(entries); i++) {
+        struct json_object *entry = json_object_array_get_idx(entries, i);
+        struct holder *found;
+        if (json_object_object_get_ex(entry, "request", &request)) /* of one that waits for its time */
+            entry = request;
+        if (!json_object_object_get_ex(entry, "id", &id) || !json_object_is_type(id, json_type_string))
+            continue;
+        const char *text = json_object_get_string(id);
+        HASH_FIND_STR(read->holders, text, found);
+        if (found)
+            continue;
+        found = there(talloc_zero_size(read->texts_kept, sizeof *found + strlen(text) + 1));
+        memcpy(found->id, text, strlen(text) + 1);
+        found->worker = worker;
+        if (json_object_object_get_ex(entry, "time_start", &started))
+            found->started_at = json_object_get_double(started);
+        HASH_ADD_STR(read->holders, id, found);
+    }
+}
+
+static void learn_all(struct celery_read *read)
+{
+    const struct celery_answers *answers = celery_answers(read->system);
+    if (read->texts_kept || !answers)
+        return;
+    struct holder ***guard = there(talloc(read, struct holder **));
+    read->texts_kept = guard;
+    *guard = &read->holders;
+    talloc_set_destructor(guard, forget_all);
+    int64_t told = 0;
+    for (size_t i = 0; i < answers->worker_count; i++) {
+        const struct celery_worker_answer *one = &answers->workers[i];
+        const char *worker = there(talloc_strdup(read->texts_kept, one->worker));
+        learn_holders(read, worker, one->active);
+        learn_holders(read, worker, one->reserved);
+        learn_holders(read, worker, one->scheduled);
+        told += one->active && one->reserved && one->scheduled;
+    }
+    /* One that is silent may have any of them; what was told long ago says little. */
+    bool all = answers->heard >= 0 && told == answers->heard && clock_wall() - answers->asked_at < FRESH_S;
+    read->told_at = all ? answers->asked_at : 0;
+}
+
+void celery_held_holder(struct celery_read *read, struct job *job)
+{
+    struct holder *found = NULL;
+    if (job->id)
+        HASH_FIND_STR(read->holders, job->id, found);
+    if (found) {
+        job->worker = found->worker;
+        job->started_at = found->started_at;
+    } else if (job->id && job->taken_at > 0 && job->taken_at < read->told_at - 1) {
+        job->flags |= JOB_ORPHANED;
+    }
+}
+
+/* ---- the hash ---- */
 
 static void take_value(struct celery_read *read, const redisReply *tag, const redisReply *value)
 {
@@ -134,6 +217,7 @@ void celery_held_step(struct celery_read *read)
         celery_read_finish(read);
         return;
     }
+    learn_all(read);
     char count[24];
     char *key = celery_key(read, read->system, read->system->names.unacked);
     snprintf(count, sizeof count, "%d", celery_read_window(read));

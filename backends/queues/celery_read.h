@@ -85,6 +85,9 @@ struct celery_read {
     size_t message_count, message_room, message;
     void *texts; /* of the window: tags and queues */
     bool window_over;
+    void *texts_kept;       /* of the holders; NULL: not learned */
+    struct holder *holders; /* by id: what the workers told that they have */
+    double told_at;         /* when all of them told; 0: they did not */
     enum { READ_LISTS, READ_HELD, READ_RESULT, READ_GROUPS, READ_ASIDE } phase;
     void *listing; /* of what was set aside; NULL: none under way */
 };
@@ -112,6 +115,8 @@ void celery_walk_sizes(struct celery_read *read);
 void celery_walk_step(struct celery_read *read);
 /* celery_held.c */
 void celery_held_step(struct celery_read *read);
+/* Which worker has a job of unacked, as they told; orphaned when all told and none has it. */
+void celery_held_holder(struct celery_read *read, struct job *job);
 /* celery_take.c: a message of the window; excluded ones are counted only. */
 void celery_take(struct celery_read *read, const char *raw, size_t length, struct read_message about);
 /* Makes jobs of the window's messages, some milliseconds at a time, and goes on with `then`. */

@@ -105,6 +105,7 @@ static bool make_job(struct celery_read *read, const void *context, const struct
         job->key = celery_key(context, read->system, read->system->names.unacked);
         job->key_length = strlen(job->key);
         job->taken_at = message->taken_at;
+        celery_held_holder(read, job);
         job->state = !(job->eta > clock_wall()) ? JOB_UNACKED
                      : job->retries > 0         ? JOB_RETRYING
                                                 : JOB_SCHEDULED;

@@ -1,12 +1,13 @@
 /* Reading Celery's jobs on a real Redis: windows from both ends, scans of lists that move, samples, finding a
  * job wherever it is, and all that can go wrong meanwhile. */
 #include <hiredis/hiredis.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
 
-#include "backends/queues/celery.h"
+#include "backends/queues/celery_control.h"
 #include "backends/queues/queues.h"
 #include "core/clock.h"
 #include "tests/harness/cmocka.h"
@@ -448,6 +449,68 @@ static void held_jobs_are_told_apart(void **state)
     assert_int_equal(s->first, 401);
 }
 
+/* What the workers told, in place of asking them. */
+static const struct celery_answers *told(const struct celery_answers *set)
+{
+    static const struct celery_answers *kept;
+    const struct celery_answers *before = kept;
+    kept = set;
+    return before;
+}
+
+const struct celery_answers *__wrap_celery_answers(const struct celery_system *system);
+const struct celery_answers *__wrap_celery_answers(const struct celery_system *system)
+{
+    (void)system;
+    const struct celery_answers *answers = told(NULL);
+    told(answers);
+    return answers;
+}
+
+static void holders_are_named(void **state)
+{
+    struct stage *s = *state;
+    for (int i = 0; i < 4; i++)
+        hold(s, i, "celery", NULL, "1795263753");
+    char late[40];
+    snprintf(late, sizeof late, "%.3f", clock_wall() + 60);
+    hold(s, 4, "celery", NULL, late); /* taken after they told */
+    struct celery_worker_answer worker = {
+        .worker = "w1@h",
+        .active = json_tokener_parse(
+            "[{\"id\": \"00000000-0000-4000-8000-000000000000\", \"time_start\": 1795263800.5}]"),
+        .reserved =
+            json_tokener_parse("[{\"id\": \"00000000-0000-4000-8000-000000000001\", \"time_start\": null}]"),
+        .scheduled = json_tokener_parse(
+            "[{\"eta\": \"x\", \"request\": {\"id\": \"00000000-0000-4000-8000-000000000002\"}}]"),
+    };
+    struct celery_answers answers = {
+        .asked_at = clock_wall(), .heard = 1, .workers = &worker, .worker_count = 1};
+    struct queue_read_request request = {.queue = "celery", .states = 1u << JOB_UNACKED};
+    told(&answers);
+    all(s, request, NULL);
+    assert_int_equal(s->count, 5);
+    for (size_t i = 0; i < 5; i++) {
+        const struct job *job = s->kept[i];
+        int number = number_of(job);
+        if (number < 3)
+            assert_string_equal(job->worker, "w1@h");
+        else
+            assert_null(job->worker);
+        assert_true((job->started_at > 0) == (number == 0));
+        assert_int_equal((job->flags & JOB_ORPHANED) != 0, number == 3);
+    }
+    answers.heard = 2; /* one of them is silent, and may have it */
+    all(s, request, "flag:orphaned");
+    assert_int_equal(s->count, 0);
+    told(NULL);
+    all(s, request, "worker:w1");
+    assert_int_equal(s->count, 0);
+    json_object_put(worker.active);
+    json_object_put(worker.reserved);
+    json_object_put(worker.scheduled);
+}
+
 static void a_job_is_found_wherever_it_is(void **state)
 {
     struct stage *s = *state;
@@ -704,6 +767,7 @@ int main(void)
         WITH_STAGE(large_messages_come_in_small_windows),
         WITH_STAGE(a_sample_has_each_job_once),
         WITH_STAGE(held_jobs_are_told_apart),
+        WITH_STAGE(holders_are_named),
         WITH_STAGE(a_job_is_found_wherever_it_is),
         WITH_STAGE(what_goes_wrong_is_told),
         WITH_STAGE(a_forsaken_read_is_silent),
