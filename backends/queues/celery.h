@@ -95,7 +95,7 @@ struct celery_bindings *celery_bindings_read(const struct celery_bindings_reques
                                              void *data);
 
 /* `done` is not called any more. */
-void celery_bindings_forsake(struct celery_bindings *bindings);
+void celery_bindings_forsake(struct celery_bindings *reading);
 
 /* celery_queues.c */
 void celery_ask_queues(struct celery_system *system);

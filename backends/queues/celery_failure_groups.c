@@ -63,11 +63,13 @@ char *celery_frame(const void *context, const char *traceback)
     const char *end = strchr(path, '"');
     for (const char *slash = path; (slash = memchr(slash, '/', (size_t)(end - slash)));)
         path = ++slash;
-    int line = 0, length = 0;
-    if (sscanf(end, "\", line %d%n", &line, &length) < 1)
+    static const char line_mark[] = "\", line ";
+    if (strncmp(end, line_mark, strlen(line_mark)) != 0)
         return there(talloc_strndup(context, path, (size_t)(end - path)));
-    const char *in = strncmp(end + length, ", in ", 5) == 0 ? end + length + 5 : NULL;
-    return there(talloc_asprintf(context, "%.*s:%d%s%.*s", (int)(end - path), path, line, in ? " in " : "",
+    char *after;
+    long line = strtol(end + strlen(line_mark), &after, 10);
+    const char *in = strncmp(after, ", in ", 5) == 0 ? after + 5 : NULL;
+    return there(talloc_asprintf(context, "%.*s:%ld%s%.*s", (int)(end - path), path, line, in ? " in " : "",
                                  in ? (int)strcspn(in, "\r\n") : 0, in ? in : ""));
 }
 

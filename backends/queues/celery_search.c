@@ -283,7 +283,7 @@ static void on_keyspace(void *data, int index, const redisReply *reply, const st
         return;
     for (const char *at = reply->str; (at = strstr(at, "\ndb")) && looking->database_count < DATABASES;) {
         at += strlen("\ndb");
-        int database = atoi(at);
+        int database = (int)strtol(at, NULL, 10);
         if (index_of(looking, database) == DATABASES)
             looking->databases[looking->database_count++] = database;
     }
