@@ -235,13 +235,15 @@ static struct group *group_new(struct failure_groups *groups, const char *key,
 static void count(struct failure_groups *groups, struct group *group, const struct celery_failed *failed)
 {
     struct failure *failure = &group->failure;
-    int minute = failed->at > 0 ? (int)fmin((groups->now - failed->at) / 60, QUEUE_HISTORY) : QUEUE_HISTORY;
+    /* What a record says of its time may be anything. */
+    double ago = fmax(fmin((groups->now - failed->at) / 60, QUEUE_HISTORY), 0);
+    int minute = failed->at > 0 ? (int)ago : QUEUE_HISTORY;
     failure->count++;
     failure->retriable += failed->retriable;
     if (!failure->why_not)
         failure->why_not = failed->why_not;
     if (minute < QUEUE_HISTORY)
-        failure->history[QUEUE_HISTORY - 1 - (minute > 0 ? minute : 0)]++;
+        failure->history[QUEUE_HISTORY - 1 - minute]++;
     if (failed->at > 0 && (failure->first <= 0 || failed->at < failure->first))
         failure->first = failed->at;
     if (failure->example && failed->at < failure->last)
