@@ -306,6 +306,16 @@ static void on_read(void *data, const struct queue_read_progress *progress, cons
         build(prepare);
 }
 
+/* Without a word on states, all in which the act is possible. What a worker holds is unacked or running,
+ * depending on what the system knows of it. */
+static unsigned states_meant(const struct redis_prepare *prepare)
+{
+    unsigned asked = prepare->request.states, held = 1u << JOB_UNACKED | 1u << JOB_RUNNING;
+    if (prepare->act->act == ACT_REQUEUE && asked & held)
+        asked |= held;
+    return asked ? asked & prepare->act->states : prepare->act->states;
+}
+
 static void scan(struct redis_prepare *prepare)
 {
     struct queue_read_request request = {.queue = prepare->request.queue,
@@ -313,11 +323,15 @@ static void scan(struct redis_prepare *prepare)
                                          .filter = prepare->filter,
                                          .keep_raw = true};
     unsigned states = 0;
-    for (size_t i = 0; i < prepare->request.job_count; i++)
+    for (size_t i = 0; i < prepare->request.job_count; i++) {
+        const char *queue = prepare->request.jobs[i].queue;
         states |= 1u << prepare->request.jobs[i].state;
-    request.states = states           ? states
-                     : request.states ? request.states & prepare->act->states
-                                      : prepare->act->states;
+        if (!i)
+            request.queue = queue;
+        else if (!queue || !request.queue || strcmp(queue, request.queue) != 0)
+            request.queue = NULL;
+    }
+    request.states = states ? states : states_meant(prepare);
     if (states)
         request.filter = NULL;
     prepare->read =
@@ -424,6 +438,8 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
         error_set(&error, ERROR_USAGE, system->name, queue_act_name(prepare->request.act),
                   "Select jobs, or say which by a filter.", "it is not said which jobs are meant");
         end(prepare, NULL, &error);
+    } else if (!prepare->request.job_count && !states_meant(prepare)) {
+        build(prepare); /* nothing: there are no such jobs here */
     } else {
         scan(prepare);
     }

@@ -77,6 +77,9 @@ static struct failure_group *group_of(struct failures_read *read, const struct j
 
 static void count_failure(struct failures_read *read, const struct job *job)
 {
+    /* Held by a consumer for the first time: that is no failure yet. */
+    if (job->state == JOB_UNACKED && !(job->flags & JOB_REDELIVERED))
+        return;
     struct failure_group *group = group_of(read, job);
     if (!group)
         return;

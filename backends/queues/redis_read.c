@@ -153,7 +153,7 @@ static bool next_window(struct redis_read *read)
             read->skip -= step;
             passed = read->skip > 0 || (!tail && read->at >= size);
         }
-        if (!passed && size != 0)
+        if (!passed && (size != 0 || is_stream(shelf)))
             break;
         read->shelf++;
         read->at = 0;
@@ -431,9 +431,33 @@ static void ask_sizes(struct redis_read *read)
     redis_batch_ask(batch, read->base.system->at.redis, read->base.system->at.database, on_sizes, read);
 }
 
+static void begin_shelves(struct redis_read *read)
+{
+    read->shelf_count = read->reading->shelves(read->base.system, read, read->request.queue,
+                                               read->request.states, &read->shelves);
+    read->sizes = or_die(talloc_zero_array(read, int64_t, read->shelf_count + 1));
+    if (read->shelf_count)
+        ask_sizes(read);
+    else
+        finish(read);
+}
+
+static void on_places(void *data, struct redis_batch *batch, const struct error *error)
+{
+    struct redis_read *read = data;
+    if (error) {
+        fail(read, error);
+        return;
+    }
+    read->reading->take_places(read->base.system, batch);
+    talloc_free(batch);
+    begin_shelves(read);
+}
+
 static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct redis_read *read = timer->data;
+    const struct queue_place *at = &read->base.system->at;
     (void)loop, (void)events;
     if (read->over)
         end(read);
@@ -441,10 +465,12 @@ static void on_timer(struct ev_loop *loop, ev_timer *timer, int events)
         step(read);
     else {
         read->sized = true;
-        if (read->shelf_count)
-            ask_sizes(read);
-        else
-            finish(read);
+        if (read->reading->ask_places) {
+            struct redis_batch *batch = redis_batch_new(read);
+            read->reading->ask_places(read->base.system, batch);
+            redis_batch_ask(batch, at->redis, at->database, on_places, read);
+        } else
+            begin_shelves(read);
     }
 }
 
@@ -461,8 +487,6 @@ struct queue_read *redis_read_start(struct queue_system *system, const struct re
     read->skip = request->offset;
     read->began = clock_monotonic();
     read->seen = or_die(talloc_zero(read, struct seen));
-    read->shelf_count = reading->shelves(system, read, read->request.queue, request->states, &read->shelves);
-    read->sizes = or_die(talloc_zero_array(read, int64_t, read->shelf_count + 1));
     ev_timer_init(&read->timer, on_timer, 0, 0);
     read->timer.data = read;
     talloc_set_destructor(read, read_destroy);

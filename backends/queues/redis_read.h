@@ -45,6 +45,10 @@ struct redis_item {
 };
 
 struct redis_reading {
+    /* What shelves() needs to know right now is asked first, and taken; both NULL: nothing. Error replies are
+     * its own matter. */
+    void (*ask_places)(struct queue_system *system, struct redis_batch *batch);
+    void (*take_places)(struct queue_system *system, const struct redis_batch *batch);
     /* The shelves of a queue (NULL: of all) where jobs in these states lie (0: all), in the order in which
      * they are read; under context. */
     size_t (*shelves)(struct queue_system *system, const void *context, const char *queue, unsigned states,
