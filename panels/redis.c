@@ -172,11 +172,34 @@ static void choose_view(struct app *app)
     talloc_free(lines);
 }
 
+/* Another server takes the place of this one. */
+static void server_chosen(struct app *app, void *data, size_t choice)
+{
+    (void)data;
+    const char *view = console_view(app->console)->id;
+    console_pop(app->console);
+    redis_open(app, app->redis[choice]);
+    console_show_view(app->console, view);
+}
+
+static void choose_server(struct app *app)
+{
+    struct choice_line *lines = talloc_zero_array(NULL, struct choice_line, app->redis_count);
+    for (size_t i = 0; i < app->redis_count; i++)
+        lines[i].text =
+            talloc_asprintf(lines, "%-16s %s", redis_server_name(app->redis[i]),
+                            redis_server_place(app->redis[i]) ? redis_server_place(app->redis[i]) : "");
+    console_choose(app->console, "Which Redis?", lines, app->redis_count, server_chosen, NULL);
+    talloc_free(lines);
+}
+
 static bool act(struct app *app, const char *action, struct error *error)
 {
     const char *name = strchr(action, '.') + 1;
     if (strcmp(action, "redis.view") == 0)
         choose_view(app);
+    else if (strcmp(action, "redis.server") == 0)
+        choose_server(app);
     else if (strncmp(action, "redis.", 6) == 0 && panel_view(&panel_redis, name))
         console_show_view(app->console, name);
     else
@@ -186,6 +209,7 @@ static bool act(struct app *app, const char *action, struct error *error)
 
 static const struct action actions[] = {
     {"redis.view", "view", "views …", "another view of this Redis", HAZARD_LOOK, 0},
+    {"redis.server", "server", NULL, "another Redis of the environment", HAZARD_LOOK, 0},
     {"redis.overview", "overview", "overview",
      "memory, hit ratio, clients, persistence, replication: what is out of bounds", HAZARD_LOOK, 0},
     {"redis.keyspace", "keyspace", "keys", "what fills it, by how keys begin, from a sample", HAZARD_LOOK, 0},

@@ -65,7 +65,7 @@ static void print_reply(FILE *output, const redisReply *reply)
                 fputc('\n', output);
             print_reply(output, reply->element[i]);
         }
-    else
+    else if (reply->str)
         fwrite(reply->str, 1, reply->len, output);
 }
 
@@ -83,7 +83,7 @@ static void take_reply(void *data, int index, const struct redisReply *reply, co
     FILE *output = open_memstream(&question->text, &size);
     if (error)
         print_failure(output, error);
-    else
+    else if (reply)
         print_reply(output, reply);
     fclose(output);
 }
