@@ -219,15 +219,46 @@ static bool results_are_meant(const struct queue_act_request *request)
             (request->states & (1u << JOB_FAILED)));
 }
 
+static char *add_word(char *text, const char *word, const char *value)
+{
+    return value ? there(talloc_asprintf_append_buffer(text, "%s%s=\"%s\"", *text ? " " : "", word, value))
+                 : text;
+}
+
+/* All that is said must hold: the filter, the tenant, the task. */
+static bool join_filter(struct celery_prepare *p)
+{
+    struct queue_act_request *request = &p->request;
+    struct celery_act *act = p->act;
+    bool narrowed = (request->filter && !job_filter_is_all(request->filter)) || request->task;
+    char *text = there(talloc_strdup(p, request->filter ? job_filter_text(request->filter) : ""));
+    text = add_word(text, "task", request->task);
+    if (narrowed || (request->tenant && act->act != ACT_TENANT_ASIDE))
+        act->filter_text =
+            there(talloc_strdup(act, request->tenant ? add_word(text, "tenant", request->tenant) : text));
+    else
+        text = add_word(text, "tenant", request->tenant);
+    request->filter = job_filter_parse(p, act->filter_text ? act->filter_text : text, &p->error);
+    if (!request->filter)
+        return false;
+    act->tenant = copied(act, request->tenant ? request->tenant : job_filter_tenant(request->filter));
+    return true;
+}
+
+static bool is_about_jobs(enum queue_act act)
+{
+    return act == ACT_TENANT_ASIDE || act == ACT_NEUTRALISE || act == ACT_PARK || act == ACT_DISCARD ||
+           act == ACT_RETRY || act == ACT_REQUEUE;
+}
+
 static void look(struct celery_prepare *p)
 {
     const struct queue_act_request *request = &p->request;
     p->act = celery_act_new(p->system, request->act);
     p->act->tenant = copied(p->act, request->tenant);
-    if (request->filter && !job_filter_is_all(request->filter)) {
-        p->act->filter_text = copied(p->act, job_filter_text(request->filter));
-        if (!p->act->tenant)
-            p->act->tenant = copied(p->act, job_filter_tenant(request->filter));
+    if (is_about_jobs(request->act) && !request->jobs && !join_filter(p)) {
+        celery_prepare_done(p, NULL);
+        return;
     }
     switch (request->act) {
     case ACT_TENANT_ASIDE:

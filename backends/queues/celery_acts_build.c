@@ -86,10 +86,9 @@ static char *target_subject(struct celery_prepare *p, const struct celery_target
     char count[32], length[32], tasks[300], tenants[300];
     tally_text(p->tasks, tasks, sizeof tasks, 5);
     tally_text(p->tenants, tenants, sizeof tenants, 5);
-    return there(talloc_asprintf(p, "%s of %s in %s · tasks %s · tenants %s",
+    return there(talloc_asprintf(p, "%s of %s · tasks %s · tenants %s",
                                  celery_exact(count, sizeof count, target->count),
-                                 celery_exact(length, sizeof length, target->length),
-                                 list_words(p, p->system, target->list, target->level), tasks, tenants));
+                                 celery_exact(length, sizeof length, target->length), tasks, tenants));
 }
 
 static void tell_left_out(struct celery_prepare *p)
@@ -123,10 +122,12 @@ void celery_build_jobs(struct celery_prepare *p)
         if (!target->count)
             continue;
         struct celery_step *own = target_step(p, target);
-        char *where = list_words(p, p->system, target->list, target->level);
+        char *where = list_words(p, p->system, target->list, target->level),
+             *subject = target_subject(p, target);
         act->queue = talloc_strdup(act, target->list);
-        char *named = act->change->step_count == 1 ? there(talloc_asprintf(p, "%s: %s", where, ids)) : where;
-        celery_build_command(own, named, target_subject(p, target));
+        if (act->change->step_count == 1)
+            subject = there(talloc_asprintf(p, "%s\n%s", subject, ids));
+        celery_build_command(own, where, subject);
     }
     celery_build_words(act, act->meant, act->queue);
     if (act->act != ACT_TENANT_ASIDE)

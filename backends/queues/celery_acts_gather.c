@@ -193,19 +193,12 @@ static void read_done(void *data, const struct queue_read_progress *progress, co
     celery_prepare_done(p, NULL);
 }
 
-/* "tenant=NAME" for reading: the tenant that is asked for. */
-static bool tenant_filter(struct celery_prepare *p)
-{
-    char *text = there(talloc_asprintf(p, "tenant=\"%s\"", p->request.tenant));
-    p->request.filter = job_filter_parse(p, text, &p->error);
-    return p->request.filter != NULL;
-}
-
 void celery_gather(struct celery_prepare *p)
 {
     struct celery_act *act = p->act;
-    /* A tenant's jobs are taken by their tenant, those that come in until then, too. */
-    if (act->act != ACT_TENANT_ASIDE || p->request.jobs)
+    /* When nothing but a tenant is said, its jobs are taken by their tenant: those that come in until then,
+     * too. */
+    if (act->act != ACT_TENANT_ASIDE || p->request.jobs || act->filter_text)
         act->frozen = celery_frozen_new(act);
     act->ids = celery_id_list_new(act, p->system->base.loop, p->system->base.environment->name, act->stamp);
     p->tasks = tally_new(p, NAMES);
@@ -213,10 +206,6 @@ void celery_gather(struct celery_prepare *p)
     if (p->request.jobs) {
         read_jobs(p, p->request.jobs, p->request.job_count);
         gathered(p);
-        return;
-    }
-    if (!p->request.filter && p->request.tenant && !tenant_filter(p)) {
-        celery_prepare_done(p, NULL);
         return;
     }
     unsigned states = p->request.states       ? p->request.states

@@ -35,7 +35,8 @@ void celery_id_list_add(struct celery_id_list *list, const char *id);
 /* `done` in a later turn, when all of it is written; then the text can be asked for. */
 void celery_id_list_close(struct celery_id_list *list, void (*done)(void *data, const struct error *error),
                           void *data);
-/* "7f3a..., 81cc..." or "10,000 ids, SHA-256 ..., listed in /.../acts/....ids". */
+/* "7f3a..., 81cc...", or the first of them and a line "10,000 ids, SHA-256 ..., listed in /.../acts/....ids".
+ */
 const char *celery_id_list_text(const struct celery_id_list *list);
 void celery_id_list_keep(struct celery_id_list *list);
 

@@ -149,7 +149,7 @@ static void build(void *data, const struct error *error)
         talloc_steal(own, own->jobs[i].arguments);
     }
     act->queue = talloc_strdup(act, first->queue);
-    celery_build_command(own, celery_id_list_text(act->ids), NULL);
+    celery_build_command(own, act->queue, celery_id_list_text(act->ids));
     celery_build_words(act, act->meant, act->queue);
     struct change *change = act->change;
     celery_build_confirm_one(act, own->jobs[0].id);

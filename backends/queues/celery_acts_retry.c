@@ -228,10 +228,11 @@ static void build(void *data, const struct error *error)
     own->meant = act->meant;
     act->queue = talloc_strdup(act, p->held[0].queue);
     struct change *change = act->change;
-    celery_build_command(own, celery_id_list_text(act->ids),
-                         talloc_asprintf(p, "%s of %s results can be sent again",
+    celery_build_command(own, act->queue,
+                         talloc_asprintf(p, "%s of %s results can be sent again\n%s",
                                          celery_exact(eligible, sizeof eligible, act->meant),
-                                         celery_exact(all, sizeof all, (int64_t)p->request.job_count)));
+                                         celery_exact(all, sizeof all, (int64_t)p->request.job_count),
+                                         celery_id_list_text(act->ids)));
     celery_build_words(act, act->meant, act->queue);
     change->effect =
         "A new message is made from each result: the same id, name, arguments and tenant, no chain, "

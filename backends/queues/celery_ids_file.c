@@ -14,7 +14,7 @@
 #include "core/text.h"
 #include "core/units.h"
 
-enum { SHOWN = 50, BLOCK = 256 * 1024, ID_MAX = 256 };
+enum { SHOWN = 20, FIRST = 3, BLOCK = 256 * 1024, ID_MAX = 256 };
 
 /* The file as the worker knows it; lives until the last block is written. Counted on the loop's thread. */
 struct sink {
@@ -27,7 +27,7 @@ struct sink {
 struct celery_id_list {
     struct loop *loop;
     struct sink *sink;
-    char *block, *text;
+    char *block, *text, *first; /* first: of many, the first ids */
     size_t length, count, blocks;
     EVP_MD_CTX *digest;
     bool kept;
@@ -165,6 +165,9 @@ void celery_id_list_add(struct celery_id_list *list, const char *id)
     safe[length++] = '\n';
     if (list->length + length > BLOCK)
         hand_over(list, false, false);
+    if (list->count < FIRST)
+        list->first = there(talloc_asprintf_append_buffer(
+            list->first ? list->first : there(talloc_strdup(list, "")), "%.*s, ", (int)length - 1, safe));
     memcpy(list->block + list->length, safe, length);
     list->length += length;
     list->count++;
@@ -218,7 +221,7 @@ void celery_id_list_close(struct celery_id_list *list, void (*done)(void *data, 
     EVP_DigestFinal_ex(list->digest, digest, &length);
     for (unsigned int i = 0; i < length; i++)
         snprintf(digits + (size_t)i * 2, 3, "%02x", digest[i]);
-    list->text = there(talloc_asprintf(list, "%s ids, SHA-256 %s, listed in %s",
+    list->text = there(talloc_asprintf(list, "%s...\n%s ids, SHA-256 %s, listed in %s", list->first,
                                        celery_exact(number, sizeof number, (int64_t)list->count), digits,
                                        list->sink->path));
     hand_over(list, true, false);

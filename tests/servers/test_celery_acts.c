@@ -128,7 +128,7 @@ static void one_job_is_parked_and_comes_back(void **state)
     assert_non_null(prepare(s, &(struct queue_act_request){.act = ACT_PARK, .jobs = jobs, .job_count = 1}));
     assert_string_equal(s->change->confirm, "0042");
     assert_int_equal(s->change->reach, REACH_ONE);
-    assert_non_null(strstr(s->change->steps[0].target, "00000000-0000-4000-8000-000000000042"));
+    assert_non_null(strstr(s->change->steps[0].subject, "00000000-0000-4000-8000-000000000042"));
     assert_int_equal(send_it(s), STEP_DONE);
     assert_same(list_of(s, "celery"), chosen(s, before, is_not_42));
     char *parked = key_like(s, "signalbox:park:celery:*");
@@ -164,7 +164,7 @@ static void many_are_parked_from_the_middle_in_order(void **state)
     char *preview = change_preview(s, s->change);
     assert_non_null(strstr(preview, "EVAL signalbox-walk (SHA-1 "));
     assert_non_null(strstr(preview, "429 ids, SHA-256 "));
-    const char *path = strstr(s->change->steps[0].target, "listed in ") + strlen("listed in ");
+    const char *path = strstr(s->change->steps[0].subject, "listed in ") + strlen("listed in ");
     path = talloc_strdup(s, path);
     assert_int_equal(send_it(s), STEP_DONE);
     assert_same(list_of(s, "celery"), chosen(s, before, is_not_seventh));
@@ -189,7 +189,7 @@ static void a_list_of_ids_goes_with_a_change_that_is_not_sent(void **state)
     struct job *jobs = jobs_of(s, "celery", is_seventh, &count);
     assert_non_null(
         prepare(s, &(struct queue_act_request){.act = ACT_PARK, .jobs = jobs, .job_count = count}));
-    char *path = talloc_strdup(s, strstr(s->change->steps[0].target, "listed in ") + strlen("listed in "));
+    char *path = talloc_strdup(s, strstr(s->change->steps[0].subject, "listed in ") + strlen("listed in "));
     assert_int_equal(access(path, R_OK), 0);
     TALLOC_FREE(s->change);
     double until = clock_monotonic() + PATIENCE_S;

@@ -62,6 +62,34 @@ static void a_tenant_goes_aside_and_back(void **state)
     assert_clean(s);
 }
 
+/* A filter beside the tenant narrows it, and never widens it. */
+static void all_that_is_said_must_hold(void **state)
+{
+    struct stage *s = *state;
+    struct error error;
+    flood(s, 40);
+    struct list *before = list_of(s, "celery");
+    set_up_console(s);
+    struct queue_act_request request = take_out;
+    request.filter = job_filter_parse(s, "", &error);
+    act(s, &request);
+    assert_same(list_of(s, "celery"), chosen(s, before, of_others));
+    act(s, &(struct queue_act_request){.act = ACT_TENANT_BACK, .tenant = "al_noor"});
+    request.filter = job_filter_parse(s, "id:0000000000", &error);
+    request.task = "app.other";
+    assert_null(prepare(s, &request));
+    assert_int_equal(s->error.kind, ERROR_GONE);
+    request.task = NULL;
+    request.filter = job_filter_parse(s, "id:000000000001 !id:000000000011", &error);
+    act(s, &request);
+    assert_int_equal(length_of(s, key_like(s, "signalbox:aside:*")), 1);
+    request = (struct queue_act_request){
+        .act = ACT_PARK, .queue = "celery", .tenant = "st_marys", .filter = job_filter_parse(s, "", &error)};
+    act(s, &request);
+    assert_int_equal(length_of(s, key_like(s, "signalbox:park:*")), 20);
+    assert_int_equal(chosen(s, list_of(s, "celery"), of_others)->count, 0);
+}
+
 static void jobs_that_match_are_parked(void **state)
 {
     struct stage *s = *state;
@@ -379,6 +407,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_tenant_goes_aside_and_back, stage_begin, stage_end),
+        cmocka_unit_test_setup_teardown(all_that_is_said_must_hold, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(jobs_that_match_are_parked, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(workers_and_producers_go_on, stage_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_stopped_move_is_continued, stage_begin, stage_end),
