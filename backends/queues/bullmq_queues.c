@@ -123,7 +123,10 @@ static void count_events(const struct redis_answer *events, double now, struct q
 static void judge(const void *context, struct queue *queue, int major, double now)
 {
     double late = queue->oldest_eta > 0 ? now - queue->oldest_eta : 0;
-    if (queue->ready > 0 && queue->consumers == 0 && queue->paused <= 0) {
+    if (queue->ready < 0) {
+        queue->level = QUEUE_WARNING;
+        queue->why = "something else than its lists lies under its keys";
+    } else if (queue->ready > 0 && queue->consumers == 0 && queue->paused <= 0) {
         queue->level = QUEUE_CRITICAL;
         queue->why = or_die(
             talloc_asprintf(context, "%lld wait and no worker takes from it", (long long)queue->ready));
@@ -161,6 +164,9 @@ static const char *read_queue(struct bullmq_queues *asking, struct queue *queue,
     queue_clear(queue);
     queue->id = queue->name = or_die(talloc_strdup(snapshot, name));
     queue->ready = COUNT_OF(ASKED_WAIT) + COUNT_OF(ASKED_PAUSED) + COUNT_OF(ASKED_PRIORITIZED);
+    if (redis_batch_answer(batch, base + ASKED_WAIT)->kind == ANSWER_ERROR ||
+        redis_batch_answer(batch, base + ASKED_PAUSED)->kind == ANSWER_ERROR)
+        queue->ready = -1;
     queue->running = COUNT_OF(ASKED_ACTIVE);
     queue->scheduled = COUNT_OF(ASKED_DELAYED);
     queue->waiting = COUNT_OF(ASKED_WAITING);

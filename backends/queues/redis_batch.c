@@ -170,6 +170,13 @@ static void copy_answer(const void *context, struct redis_answer *answer, const 
     }
 }
 
+/* Something else lies under one key, or it has gone: all else may still be known. */
+static bool is_of_one_key(const struct error *error)
+{
+    return error->kind == ERROR_GONE || error->kind == ERROR_MISSING ||
+           strncmp(error->why, "WRONGTYPE", 9) == 0;
+}
+
 static void on_reply(void *data, int index, const struct redisReply *reply, const struct error *error)
 {
     struct sending *sending = data;
@@ -180,9 +187,10 @@ static void on_reply(void *data, int index, const struct redisReply *reply, cons
     if (reply)
         copy_answer(batch->answers, &batch->answers[at], reply);
     else if (error) {
-        if (!batch->refused)
+        if (!batch->refused && !is_of_one_key(error)) {
             batch->refusal = *error;
-        batch->refused = true;
+            batch->refused = true;
+        }
         batch->answers[at] = (struct redis_answer){.kind = ANSWER_ERROR,
                                                    .text = or_die(talloc_strdup(batch->answers, error->why)),
                                                    .length = strlen(error->why)};

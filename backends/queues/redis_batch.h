@@ -47,7 +47,8 @@ void redis_batch_act(struct redis_batch *batch, struct redis_server *server, int
 /* Of the command with that index; never NULL (an empty answer when there was none). Lives as long as the
  * batch. */
 const struct redis_answer *redis_batch_answer(const struct redis_batch *batch, size_t index);
-/* The first error reply among them, or NULL. */
+/* The first error reply among them that is not about one key alone (WRONGTYPE, no such key or group), or
+ * NULL. */
 const struct error *redis_batch_refusal(const struct redis_batch *batch);
 
 /* NULL unless it is a text. */

@@ -179,7 +179,10 @@ static void judge(const void *context, struct queue *queue, const struct rq_queu
                   bool lock)
 {
     double late = queue->oldest_eta > 0 ? asking->now - queue->oldest_eta : 0;
-    if (queue->ready > 0 && !queue->consumers) {
+    if (queue->ready < 0) {
+        queue->level = QUEUE_WARNING;
+        queue->why = "no list lies under its key";
+    } else if (queue->ready > 0 && !queue->consumers) {
         queue->level = QUEUE_CRITICAL;
         queue->why = or_die(
             talloc_asprintf(context, "%lld wait and no worker takes from it", (long long)queue->ready));

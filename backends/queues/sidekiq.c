@@ -85,8 +85,10 @@ static void on_signs(void *data, struct redis_batch *batch, const struct error *
     const struct redis_answer *queues = redis_answer_item(redis_batch_answer(batch, SCAN_QUEUES), 1);
     const char *type = redis_answer_text(redis_batch_answer(batch, TYPE_QUEUES));
     bool foreign = type && strcmp(type, "set") != 0 && strcmp(type, "none") != 0; /* another program's */
-    if (error || (redis_batch_refusal(batch) && !foreign) || foreign) {
-        search_over(own, false, error ? error : foreign ? NULL : redis_batch_refusal(batch));
+    if (!error)
+        error = redis_batch_refusal(batch);
+    if (error || foreign) {
+        search_over(own, false, error);
         return;
     }
     own->names = or_die(talloc_zero_array(own, char *, queues->count + 1));

@@ -221,7 +221,10 @@ static bool is_paused(const struct redis_answer *paused, const char *queue)
 
 static void judge(const struct sidekiq_queues *asking, struct queue *queue)
 {
-    if (queue->ready > 0 && !queue->consumers) {
+    if (queue->ready < 0) {
+        queue->level = QUEUE_WARNING;
+        queue->why = "no list lies under its key";
+    } else if (queue->ready > 0 && !queue->consumers) {
         queue->level = QUEUE_CRITICAL;
         queue->why = or_die(talloc_asprintf(asking->snapshot, "%lld wait and no process takes from it",
                                             (long long)queue->ready));

@@ -33,15 +33,6 @@ static struct streams_system *system_of(struct streams_queues *asking)
     return (struct streams_system *)asking->part.system;
 }
 
-/* A stream may go while it is asked; only what the login may not read, and a broken line, end a look. */
-static bool came(void *part, struct redis_batch *batch, const struct error *error)
-{
-    const struct error *refusal = redis_batch_refusal(batch);
-    if (!error && refusal && refusal->kind == ERROR_DENIED)
-        error = refusal;
-    return !error || redis_part_came(part, batch, error);
-}
-
 static int64_t living(const struct redis_answer *consumers, bool waits)
 {
     int64_t count = 0;
@@ -117,7 +108,7 @@ static void on_details(void *data, struct redis_batch *batch, const struct error
     struct streams_queues *asking = data;
     struct redis_system *redis = asking->part.system;
     struct queues_snapshot *snapshot = asking->snapshot;
-    if (!came(asking, batch, error))
+    if (!redis_part_came(asking, batch, error))
         return;
     snapshot->queues = or_die(talloc_zero_array(snapshot, struct queue, asking->count + 1));
     for (size_t i = 0; i < asking->count; i++)
@@ -160,7 +151,7 @@ static void copy_groups(struct streams_queues *asking)
 static void on_groups(void *data, struct redis_batch *batch, const struct error *error)
 {
     struct streams_queues *asking = data;
-    if (!came(asking, batch, error))
+    if (!redis_part_came(asking, batch, error))
         return;
     streams_take_places(&asking->part.system->base, batch);
     copy_groups(asking);
@@ -175,7 +166,7 @@ static void ask_scan(struct streams_queues *asking);
 static void on_scan(void *data, struct redis_batch *batch, const struct error *error)
 {
     struct streams_queues *asking = data;
-    if (!came(asking, batch, error))
+    if (!redis_part_came(asking, batch, error))
         return;
     struct streams_system *system = system_of(asking);
     bool over = streams_scanned(system, redis_batch_answer(batch, 0));
@@ -279,7 +270,7 @@ static void on_consumers(void *data, struct redis_batch *batch, const struct err
 {
     struct streams_workers *asking = data;
     struct workers_snapshot *snapshot = asking->snapshot;
-    if (!came(asking, batch, error))
+    if (!redis_part_came(asking, batch, error))
         return;
     const struct streams_system *system = (const struct streams_system *)asking->part.system;
     size_t room = 0;
