@@ -245,20 +245,31 @@ void connection_blame(const struct redis_connection *c, double since, struct err
     snprintf(error->where, sizeof error->where, "%s", c->options.label);
 }
 
+static void set_broken(const struct redis_connection *c, struct error *error)
+{
+    const char *label = c->options.label, *text = c->context ? c->context->errstr : "";
+    int kind = c->context ? c->context->err : 0;
+    const char *why = kind == REDIS_ERR_EOF ? "the server closed the connection"
+                      : *text               ? text
+                                            : "no reason was given";
+    if (kind == REDIS_ERR_PROTOCOL)
+        error_set(error, ERROR_SERVER, label, "this is not a Redis server",
+                  "Check the port; one that speaks TLS needs rediss://", "%s", text);
+    else if (c->state == CONNECTION_UP)
+        error_set(error, ERROR_LOST, label, "the connection broke",
+                  c->options.keep ? "It is made again by itself." : NULL, "%s", why);
+    else if (c->url->tls)
+        error_set(error, ERROR_TLS, label, "cannot begin TLS",
+                  "Is its certificate for this name, and trusted here (SSL_CERT_FILE)?", "%s", why);
+    else
+        error_set(error, ERROR_LOST, label, "the connection broke while logging in",
+                  "One that speaks TLS needs rediss://", "%s", why);
+}
+
 static void lose_broken(struct redis_connection *c)
 {
     struct error error;
-    const char *text = c->context ? c->context->errstr : "";
-    if (c->context && c->context->err == REDIS_ERR_PROTOCOL)
-        error_set(&error, ERROR_SERVER, c->options.label, "this is not a Redis server",
-                  "Check the port; one that speaks TLS needs rediss://", "%s", text);
-    else if (c->context && c->context->err == REDIS_ERR_EOF)
-        error_set(&error, ERROR_LOST, c->options.label, "the connection broke",
-                  c->options.keep ? "It is made again by itself." : NULL, "the server closed the connection");
-    else
-        error_set(&error, ERROR_LOST, c->options.label, "the connection broke",
-                  c->options.keep ? "It is made again by itself." : NULL, "%s",
-                  *text ? text : "no reason was given");
+    set_broken(c, &error);
     /* The tunnel's error comes a little before. */
     if (error.kind == ERROR_LOST)
         connection_blame(c, c->state == CONNECTION_UP ? clock_monotonic() - 2 : c->begun_at, &error);

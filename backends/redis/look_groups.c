@@ -42,6 +42,15 @@ static bool is_variable(const char *run, size_t length)
     return length >= RANDOM_LENGTH && digits >= 2 && upper + lower >= 2;
 }
 
+/* Digits at the end of a word: user4711. Not those of v2 or db0. */
+static size_t final_digits(const char *run, size_t length)
+{
+    size_t digits = 0;
+    while (digits < length && isdigit((unsigned char)run[length - 1 - digits]))
+        digits++;
+    return digits < length && (digits >= 2 || length >= 5) ? digits : 0;
+}
+
 /* 8-4-4-4-12 */
 static bool is_uuid(const char *text, size_t length)
 {
@@ -84,7 +93,13 @@ char *key_prefix(char *buffer, size_t size, const char *key, size_t length)
                (isalnum((unsigned char)key[i + run]) || (unsigned char)key[i + run] >= 128))
             run++;
         if (run) {
-            at = is_variable(key + i, run) ? put_star(buffer, size, at) : put(buffer, size, at, key + i, run);
+            size_t digits = final_digits(key + i, run);
+            if (is_variable(key + i, run)) {
+                at = put_star(buffer, size, at);
+            } else {
+                at = put(buffer, size, at, key + i, run - digits);
+                at = digits ? put_star(buffer, size, at) : at;
+            }
             i += run;
             continue;
         }
