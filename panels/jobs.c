@@ -64,6 +64,27 @@ static const struct error *connection_error(struct app *app, const struct queue_
     return &jobs_state(app)->none;
 }
 
+static bool is_listed(const struct source_list *list, const char *server)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i].server, server) == 0)
+            return true;
+    return false;
+}
+
+/* A place that could not be looked at has no systems that would tell. */
+static void failed_searches(struct app *app, struct source_list *list)
+{
+    const char *server;
+    for (size_t i = 0; i < queues_search_count(app->queues); i++) {
+        struct feed *feed = queues_search_feed(app->queues, i, &server);
+        if (feed && feed->error.kind != ERROR_NONE && !is_listed(list, server))
+            source_list_add(
+                list,
+                (struct source){.server = server, .feed = feed, .connection_error = &jobs_state(app)->none});
+    }
+}
+
 void jobs_part_sources(struct app *app, enum queue_part part, struct source_list *list)
 {
     for (size_t i = 0; i < queues_count(app->queues); i++) {
@@ -76,6 +97,7 @@ void jobs_part_sources(struct app *app, enum queue_part part, struct source_list
                                   .connection_error = connection_error(app, system),
                                   .note = system->at.redis ? redis_server_note(system->at.redis) : NULL});
     }
+    failed_searches(app, list);
 }
 
 bool jobs_part_complete(struct app *app, enum queue_part part)

@@ -23,7 +23,7 @@ struct queue_search {
     char label[200];
     bool in_flight, answered;
     int memory; /* the adapter's */
-    struct error error;
+    struct feed feed; /* its last end; asked again by hand only, else by the timer of the board */
 };
 
 struct queues {
@@ -213,9 +213,9 @@ void queue_search_done(struct queue_search *search, const struct error *error)
     }
     search->answered = true;
     if (error)
-        search->error = *error;
+        feed_failed(&search->feed, error);
     else
-        error_clear(&search->error);
+        feed_answered(&search->feed);
     start_searches(queues);
     told(queues);
 }
@@ -228,6 +228,21 @@ static bool settings_answered(const struct queues *queues)
     return true;
 }
 
+static void search_now(struct queue_search *search)
+{
+    search->in_flight = search->feed.in_flight = true;
+    search->feed.asked_monotonic = clock_monotonic();
+    search->adapter->search(search, &search->place);
+}
+
+static void on_search_ask(struct feed *feed, void *data)
+{
+    struct queue_search *search = data;
+    (void)feed;
+    if (!search->in_flight)
+        search_now(search);
+}
+
 /* What the file names is found first: the same system is not found once more without its settings. */
 static void start_searches(struct queues *queues)
 {
@@ -236,8 +251,7 @@ static void start_searches(struct queues *queues)
         struct queue_search *search = queues->searches[i];
         if (search->in_flight || search->answered)
             continue;
-        search->in_flight = true;
-        search->adapter->search(search, &search->place);
+        search_now(search);
     }
 }
 
@@ -257,10 +271,8 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int events)
         return;
     for (size_t i = 0; i < queues->search_count; i++) {
         struct queue_search *search = queues->searches[i];
-        if (!search->in_flight) {
-            search->in_flight = true;
-            search->adapter->search(search, &search->place);
-        }
+        if (!search->in_flight)
+            search_now(search);
     }
 }
 
@@ -277,6 +289,7 @@ static void add_search(struct queues *queues, const struct queue_adapter *adapte
     search->adapter = adapter;
     search->place = place;
     snprintf(search->label, sizeof search->label, "%s on %s", adapter->title, place_server(&place));
+    feed_init(&search->feed, queues->loop, "search", SEARCH_AGAIN_S, DEADLINE_S, on_search_ask, NULL, search);
     queues->searches[queues->search_count++] = search;
 }
 
@@ -354,6 +367,7 @@ void queues_stop(struct queues *queues)
             system->adapter->close(system);
     }
     for (size_t i = 0; i < queues->search_count; i++) {
+        feed_stop(&queues->searches[i]->feed);
         queues->searches[i]->queues = NULL;
         if (!queues->searches[i]->in_flight)
             free(queues->searches[i]);
@@ -427,8 +441,18 @@ size_t queues_search_count(const struct queues *queues)
 
 const char *queues_search_place(const struct queues *queues, size_t index, const struct error **error)
 {
-    *error = &queues->searches[index]->error;
+    *error = &queues->searches[index]->feed.error;
     return queues->searches[index]->label;
+}
+
+struct feed *queues_search_feed(struct queues *queues, size_t index, const char **server)
+{
+    const struct queue_place *place = &queues->searches[index]->place;
+    /* Nobody says that a host has a job system. */
+    if (place->host && !place->settings)
+        return NULL;
+    *server = place_server(place);
+    return &queues->searches[index]->feed;
 }
 
 void queues_want(struct queues *queues, enum queue_part part, bool wanted)

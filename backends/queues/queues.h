@@ -38,6 +38,9 @@ bool queues_searched(const struct queues *queues);
 /* What could not be looked at and why, one a place. */
 size_t queues_search_count(const struct queues *queues);
 const char *queues_search_place(const struct queues *queues, size_t index, const struct error **error);
+/* The same as a feed, with the name of the Redis or server, for who tells what did not answer; NULL: a host
+ * that was only looked at because it is there. */
+struct feed *queues_search_feed(struct queues *queues, size_t index, const char **server);
 
 /* Somebody looks at a part of all systems, or no longer. The first want looks for systems; places are looked
  * at again every 30 s while wanted. */

@@ -80,11 +80,12 @@ static void say_hello(struct redis_connection *c)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", c->url->database);
-    c->setup_auth = c->password != NULL;
+    /* Who names a user means that one, and not whoever may come without a password. */
+    c->setup_auth = c->password || c->url->user;
     c->setup_select = c->url->database != 0;
     c->setup_left = c->setup_auth + c->setup_select + 1;
-    if (c->password && c->url->user)
-        connection_append(c, REDIS_COMMAND("AUTH", c->url->user, c->password));
+    if (c->url->user)
+        connection_append(c, REDIS_COMMAND("AUTH", c->url->user, c->password ? c->password : ""));
     else if (c->password)
         connection_append(c, REDIS_COMMAND("AUTH", c->password));
     if (c->setup_select)

@@ -43,7 +43,7 @@ struct jobs_figures {
     double expire_slow, expire_slow_ms;
     double aside_look_s, aside_s, aside_mb, moved; /* the tenant's jobs aside, and back */
     double aside_slow, aside_slow_ms, back_s, back_mb;
-    double aside_cpu_s, aside_server_cpu_s;
+    double aside_cpu_s, aside_server_cpu_s, scan_cpu_s, scan_server_cpu_s;
     double left_by_kill, resume_s, resume_mb; /* interrupted by SIGKILL, and gone on with */
     double disorder, lost;
 };
@@ -189,8 +189,11 @@ static void measure_reading(struct console *c, struct redis_box *redis)
     f->open_ms = percentile(samples, OPENS, 1);
     c->tally = tally_new(c->environment, 4096);
     bulk_slow(redis, &slowest);
+    double cpu = cpu_s(getpid()), server_cpu = cpu_s(redis_box_pid(redis));
     f->scan_s = read_jobs(
         c, &(struct queue_read_request){.queue = BULK_QUEUE, .states = 1u << JOB_READY, .from = FROM_TAIL});
+    f->scan_cpu_s = cpu_s(getpid()) - cpu;
+    f->scan_server_cpu_s = cpu_s(redis_box_pid(redis)) - server_cpu;
     f->scan_slow = (double)bulk_slow(redis, &f->slow_ms);
     f->scan_mb = c->peak_bytes / 1e6;
     f->counted = (double)tally_total(c->tally);
@@ -470,6 +473,8 @@ static bool report(const struct jobs_figures *f, int64_t jobs)
     LINE("list opens: 500 jobs, the slowest of 5, ms", 200, f->open_ms, NAN, 1);
     LINE("  the whole program from start to end, ms", 200, f->program_ms, NAN, 0);
     LINE("all counted by tenant, paced, s", 8, f->scan_s, NAN, 2);
+    LINE("  processor time of the console, s", NAN, f->scan_cpu_s, NAN, 2);
+    LINE("  processor time of the server, s", NAN, f->scan_server_cpu_s, NAN, 2);
     LINE("  jobs that were not counted, or not once", 0, fabs(f->counted - (double)jobs), NAN, 0);
     LINE("  error of the largest tenant's share", 0, fabs(f->tenant_share - 1.0 / BULK_SHARE), NAN, 4);
     LINE("  commands that took the server over 5 ms", 0, f->scan_slow, NAN, 0);
