@@ -110,10 +110,11 @@ static void a_killed_redis_comes_back_by_itself(void **state)
     terminal_wait(t, 10, "(shown: ");
     keys_answer(t);
     redis_box_again(r);
-    fill(r, "grades", 0, 3);
+    fill(r, "mail", 0, 3);
     terminal_wait(t, 60, "broker ●");
-    terminal_wait(t, 60, "grades");
-    terminal_wait_gone(t, 20, "(shown: ");
+    terminal_wait_gone(t, 60, "(shown: ");
+    terminal_keys(t, "Enter");
+    terminal_wait(t, 10, "3 of 3");
     leave(t);
     redis_box_free(r);
 }
@@ -190,10 +191,12 @@ static void a_cut_line_is_made_anew(void **state)
     environment_through(s, p);
     struct terminal *t = open_queues(s);
     terminal_wait(t, 15, "mail");
+    terminal_keys(t, "Enter");
+    terminal_wait(t, 10, "7 of 7");
     int before = proxy_accepted(p);
     proxy_cut(p);
-    fill(r, "grades", 0, 3);
-    terminal_wait(t, 60, "grades");
+    fill(r, "mail", 100, 3);
+    terminal_wait(t, 60, "10 of 10");
     assert_true(proxy_accepted(p) > before);
     terminal_wait(t, 20, "broker ●");
     leave(t);
@@ -268,6 +271,7 @@ static void a_password_that_is_missing_is_told(void **state)
     keys_answer(t);
     expect_command(s, 1, "NOAUTH");
     redis_box_do(r, "CONFIG", "SET", "requirepass", "");
+    terminal_keys(t, "F5");
     terminal_wait(t, 60, "mail");
     leave(t);
     redis_box_free(r);
@@ -389,9 +393,10 @@ static void a_failover_is_followed(void **state)
     assert_true(redis_box_await(replica, 10, "7", "LLEN", "mail"));
     redis_box_kill(master);
     assert_true(redis_box_await(replica, 60, "OK", "SET", "probe", "1"));
-    fill(replica, "grades", 0, 3);
-    terminal_wait(t, 60, "grades");
-    terminal_wait(t, 20, "broker ●");
+    push(replica, "mail", "st_marys", 100);
+    terminal_wait(t, 60, "broker ●");
+    terminal_keys(t, "Enter");
+    terminal_wait(t, 60, "st_marys");
     leave(t);
     redis_box_free(sentinel);
     redis_box_free(replica);
