@@ -80,8 +80,7 @@ static void failed_searches(struct app *app, struct source_list *list)
         struct feed *feed = queues_search_feed(app->queues, i, &server);
         if (feed && feed->error.kind != ERROR_NONE && !is_listed(list, server))
             source_list_add(
-                list,
-                (struct source){.server = server, .feed = feed, .connection_error = &jobs_state(app)->none});
+                list, (struct source){.server = server, .feed = feed, .connection_error = &feed->error});
     }
 }
 

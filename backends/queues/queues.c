@@ -22,7 +22,7 @@ struct queue_search {
     struct queue_place place;
     char label[200];
     bool in_flight, answered;
-    int memory; /* the adapter's */
+    int memory;       /* the adapter's */
     struct feed feed; /* its last end; asked again by hand only, else by the timer of the board */
 };
 
