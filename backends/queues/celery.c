@@ -142,6 +142,7 @@ static void ask(struct queue_system *base, enum queue_part part)
     struct celery_system *system = (struct celery_system *)base;
     switch (part) {
     case PART_QUEUES:
+        celery_ask_pauses(system);
         celery_ask_queues(system);
         break;
     case PART_WORKERS:

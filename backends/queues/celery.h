@@ -125,8 +125,9 @@ double celery_watch_retry_share(const struct celery_system *system);
 void celery_ask_workers(struct celery_system *system);
 /* Lets go of timers and questions. */
 void celery_workers_close(struct celery_system *system);
-/* Is the queue paused, as the note says that a pause leaves in Redis? As it was when the workers were last
- * looked at. */
+/* Reads the notes that pauses leave in Redis; nothing comes back. */
+void celery_ask_pauses(struct celery_system *system);
+/* Is the queue paused, as such a note says? Not when a worker has said since that it takes from it. */
 bool celery_queue_paused(const struct celery_system *system, const char *queue);
 /* celery_failures.c: results, dead-letter queues, duplicates, results without expiry. */
 void celery_ask_failures(struct celery_system *system);

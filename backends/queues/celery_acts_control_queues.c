@@ -45,21 +45,6 @@ static void set_workers(struct control_step *own, const char *const *workers, si
     own->worker_count = count;
 }
 
-/* Does an answer to active_queues name the queue? */
-static bool takes_from(struct json_object *list, const char *queue)
-{
-    struct json_object *name;
-    if (!json_object_is_type(list, json_type_array))
-        return false;
-    for (size_t i = 0; i < json_object_array_length(list); i++) {
-        struct json_object *entry = json_object_array_get_idx(list, i);
-        if (json_object_is_type(entry, json_type_object) && json_object_object_get_ex(entry, "name", &name) &&
-            json_object_is_type(name, json_type_string) && !strcmp(json_object_get_string(name), queue))
-            return true;
-    }
-    return false;
-}
-
 /* ---- asking ---- */
 
 static void on_round(void *data, size_t answered, size_t asked, const char *silent, const struct error *error)
@@ -141,6 +126,7 @@ static char *make_note(struct control_step *own, const char *const *consumers, s
     json_object_object_add(note, "workers", list);
     json_object_object_add(note, "since",
                            json_object_new_string(clock_rfc3339(since, sizeof since, clock_wall())));
+    json_object_object_add(note, "at", json_object_new_double(clock_wall()));
     json_object_object_add(note, "by", json_object_new_string(user));
     if (own->change->reason)
         json_object_object_add(note, "reason", json_object_new_string(own->change->reason));
@@ -204,7 +190,7 @@ static void consumers_known(struct control_step *own, const struct celery_reply 
     size_t found = 0;
     own->left = control_silent(own, replies, count);
     for (size_t i = 0; i < count; i++)
-        if (takes_from(replies[i].value, own->queue))
+        if (celery_takes_from(replies[i].value, own->queue))
             consumers[found++] = replies[i].worker;
     if (!found) {
         error_set(&error, ERROR_GONE, own->change->server, own->change->title, NULL,
@@ -229,7 +215,7 @@ struct change *control_pause(struct celery_system *system, const char *queue, co
     const struct celery_answers *answers = celery_answers(system);
     char *known = NULL, age[32];
     for (size_t i = 0; answers && i < answers->worker_count; i++)
-        if (takes_from(answers->workers[i].queues, queue))
+        if (celery_takes_from(answers->workers[i].queues, queue))
             known = known ? talloc_asprintf_append_buffer(known, ", %s", answers->workers[i].worker)
                           : talloc_strdup(change, answers->workers[i].worker);
     own->queue = there(talloc_strdup(own, queue));

@@ -9,7 +9,7 @@ struct json_object;
 
 struct celery_crew {
     struct celery_system *system;
-    struct redis_batch *batch;
+    struct redis_batch *batch, *pauses;
     bool asking;
     int rounds;
     const char **bound, **fresh; /* names of declared workers; those of the look that is under way */

@@ -426,6 +426,8 @@ struct queues_snapshot *celery_rows(struct celery_rates *rates)
         fill_age(system, queue, row);
         row->consumers = nobody ? 0 : queue->consumers;
         row->paused = queue->consumers > 0 ? 0 : queue->consumers == 0 && all_said ? 1 : -1;
+        if (celery_queue_paused(system, row->name))
+            row->paused = 1;
         judge(queue, row, nobody, snapshot->queues);
     }
     snapshot->note = note(rates, snapshot);

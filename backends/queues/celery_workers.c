@@ -118,9 +118,53 @@ static void take_notes(struct celery_crew *crew, const struct redis_answer *answ
     }
 }
 
+static void on_pauses(void *data, struct redis_batch *batch, const struct error *error)
+{
+    struct celery_crew *crew = data;
+    if (!error && !redis_batch_refusal(batch))
+        take_notes(crew, redis_batch_answer(batch, 0));
+    crew->pauses = NULL;
+    talloc_free(batch);
+}
+
+void celery_ask_pauses(struct celery_system *system)
+{
+    struct celery_crew *crew = crew_of(system);
+    if (crew->pauses)
+        return;
+    crew->pauses = redis_batch_new(NULL);
+    redis_batch_add(crew->pauses, "HGETALL", celery_key(crew->pauses, system, CELERY_PAUSED_KEY), NULL);
+    redis_batch_ask(crew->pauses, system->redis, system->database, on_pauses, crew);
+}
+
+bool celery_takes_from(struct json_object *list, const char *queue)
+{
+    struct json_object *name;
+    if (!json_object_is_type(list, json_type_array))
+        return false;
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        struct json_object *entry = json_object_array_get_idx(list, i);
+        if (json_object_is_type(entry, json_type_object) && json_object_object_get_ex(entry, "name", &name) &&
+            json_object_is_type(name, json_type_string) && !strcmp(json_object_get_string(name), queue))
+            return true;
+    }
+    return false;
+}
+
+/* A worker that was restarted takes from it again. */
 bool celery_queue_paused(const struct celery_system *system, const char *queue)
 {
-    return system->crew && system->crew->notes && json_object_object_get_ex(system->crew->notes, queue, NULL);
+    struct json_object *note, *at = NULL;
+    const struct celery_answers *answers = celery_answers(system);
+    if (!system->crew || !system->crew->notes ||
+        !json_object_object_get_ex(system->crew->notes, queue, &note))
+        return false;
+    json_object_object_get_ex(note, "at", &at);
+    bool newer = answers && answers->asked_at > json_object_get_double(at);
+    for (size_t i = 0; newer && i < answers->worker_count; i++)
+        if (celery_takes_from(answers->workers[i].queues, queue))
+            return false;
+    return true;
 }
 
 const char **celery_paused_by(const void *context, const struct celery_system *system, const char *queue,
@@ -297,6 +341,7 @@ void celery_workers_close(struct celery_system *system)
     ev_timer_stop(loop_ev(system->base.loop), &crew->wait);
     ev_timer_stop(loop_ev(system->base.loop), &crew->tell);
     talloc_free(crew->batch);
+    talloc_free(crew->pauses);
     json_object_put(crew->notes);
     system->crew = NULL;
     talloc_free(crew);

@@ -7,6 +7,8 @@
 
 #include "backends/queues/celery.h"
 
+struct json_object;
+
 enum { HEARD_SAMPLES = 16 };
 
 /* A worker whose heartbeats were heard. Times are of this console's clock. */
@@ -68,6 +70,8 @@ const char **celery_workers_alive(const void *context, const struct celery_syste
 /* The stats of a worker with all passwords of its broker masked. The receiver's. */
 struct json_object *celery_stats_masked(struct json_object *stats);
 
+/* Does an answer to active_queues name the queue? */
+bool celery_takes_from(struct json_object *list, const char *queue);
 /* Who consumed the queue before it was paused; NULL: it is not. A talloc array. */
 const char **celery_paused_by(const void *context, const struct celery_system *system, const char *queue,
                               size_t *count);
