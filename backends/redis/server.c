@@ -190,8 +190,15 @@ static void on_beat(struct ev_loop *ev, ev_timer *watcher, int events)
         ask_ping(server);
     if (server->sentinel)
         redis_sentinel_check(server, false);
-    if (server->topology == REDIS_CLUSTER)
+    if (server->topology == REDIS_CLUSTER) {
+        /* The hosts of the URL may be gone for good while the Cluster lives. */
+        if (!up && server->known && !server->main_anywhere &&
+            redis_connection_state(server->main) == CONNECTION_DOWN) {
+            server->main_anywhere = true;
+            redis_server_make_main(server);
+        }
         redis_cluster_check(server, false);
+    }
     for (size_t i = 0; i < server->node_count; i++)
         redis_node_sweep(server->nodes[i]);
 }
@@ -276,9 +283,16 @@ static void main_changed(void *data, struct redis_connection *connection)
 void redis_server_make_main(struct redis_server *server)
 {
     struct redis_connection *before = server->main;
+    struct redis_url all;
     server->main = NULL;
     redis_connection_free(before);
     const struct redis_url *place = server->definition->master ? server->nodes[0]->place : NULL;
+    if (server->main_anywhere) {
+        all = (struct redis_url){0};
+        for (size_t i = 0; i < server->node_count && all.place_count < REDIS_URL_HOSTS; i++)
+            all.places[all.place_count++] = server->nodes[i]->place->places[0];
+        place = &all;
+    }
     server->main = redis_server_connect(server, server->url, place, -1,
                                         (struct redis_connection_options){.label = server->where,
                                                                           .client_name = "signalbox-pulse",
@@ -459,6 +473,10 @@ const struct error *redis_server_error(const struct redis_server *server)
 
 const struct error *redis_server_note(const struct redis_server *server)
 {
+    for (size_t i = 0; server->topology == REDIS_CLUSTER && i < server->node_count; i++)
+        for (const struct redis_link *link = server->nodes[i]->links; link; link = link->next)
+            if (link->login == LOGIN_WATCH && redis_connection_state(link->connection) == CONNECTION_DOWN)
+                return redis_connection_error(link->connection);
     return &server->note;
 }
 

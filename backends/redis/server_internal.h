@@ -104,6 +104,7 @@ struct redis_server {
     /* Cluster */
     int16_t slots[REDIS_SLOTS]; /* the node of each; -1: nobody's */
     bool slots_asked, slots_wanted;
+    bool main_anywhere; /* `main` goes to any of the nodes, not only to those of the URL */
     double slots_asked_at;
     /* act */
     bool unlocked;

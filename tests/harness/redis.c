@@ -350,6 +350,33 @@ void redis_box_cluster(struct redis_box *nodes[], size_t count, const char *conf
     free(known);
 }
 
+struct redis_box *redis_box_cluster_replica(struct redis_box *nodes[], size_t count, size_t of)
+{
+    struct redis_box *r = redis_box_start("cluster-enabled yes\ncluster-config-file nodes.conf\n"
+                                          "cluster-replica-validity-factor 0\n");
+    char port[16], *known = format("cluster_known_nodes:%zu", count + 1);
+    char *setting = redis_box_ask(nodes[0], "CONFIG", "GET", "cluster-port");
+    char *master = redis_box_ask(nodes[of], "CLUSTER", "MYID");
+    const char *const info[] = {"CLUSTER", "INFO", NULL}, *const list[] = {"CLUSTER", "NODES", NULL};
+    snprintf(port, sizeof port, "%d", nodes[0]->port);
+    redis_box_do(r, "CLUSTER", "MEET", "127.0.0.1", port, strchr(setting, '\n') + 1);
+    if (!await_part(r, START_S, known, info))
+        box_fail("the replica does not meet the Cluster", read_log(r));
+    redis_box_do(r, "CLUSTER", "REPLICATE", master);
+    char *follows = format("slave %s", master);
+    bool met =
+        await_part(r, START_S, "master_link_status:up", (const char *const[]){"INFO", "replication", NULL});
+    for (size_t i = 0; i < count; i++)
+        met = met && await_part(nodes[i], START_S, follows, list);
+    if (!met)
+        box_fail("the replica does not follow", read_log(r));
+    free(follows);
+    free(known);
+    free(setting);
+    free(master);
+    return r;
+}
+
 void redis_box_free(struct redis_box *r)
 {
     if (!r)

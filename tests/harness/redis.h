@@ -26,6 +26,8 @@ struct redis_box *redis_box_replica(const struct redis_box *master, const char *
 struct redis_box *redis_box_sentinel(const struct redis_box *master, const char *name, size_t replicas);
 /* Masters of one Cluster, all slots shared evenly in order. */
 void redis_box_cluster(struct redis_box *nodes[], size_t count, const char *config);
+/* A replica of one of them; returns when it is in step and all of them know it. */
+struct redis_box *redis_box_cluster_replica(struct redis_box *nodes[], size_t count, size_t of);
 /* NULL is fine. */
 void redis_box_free(struct redis_box *r);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "tests/harness/cmocka.h"
 #include "tests/harness/redis_watch.h"
 
@@ -372,6 +373,51 @@ static void test_cluster(void **state)
     free(url);
 }
 
+static bool nothing(void *data)
+{
+    (void)data;
+    return false;
+}
+
+static bool reads_again(void *data)
+{
+    struct redis_watch *w = data;
+    char *text = redis_watch_ask_words(w, false, (const char *const[]){"GET", "{hello}x", NULL});
+    bool good = strcmp(text, "1") == 0;
+    free(text);
+    return good;
+}
+
+/* The only host of the URL dies, and its replica takes over. */
+static void test_cluster_failover(void **state)
+{
+    (void)state;
+    struct redis_watch w = {0};
+    struct redis_box *nodes[3];
+    redis_box_cluster(nodes, 3, NULL);
+    struct redis_box *replica = redis_box_cluster_replica(nodes, 3, 0);
+    char *url = redis_box_url(nodes[0], 0, NULL);
+    redis_box_do(nodes[0], "SET", "{hello}x", "1"); /* slot 866 */
+    char *behind = redis_box_ask(nodes[0], "WAIT", "1", "5000");
+    assert_string_equal(behind, "1");
+    free(behind);
+    redis_watch_start(&w, url, NULL, NULL, NULL);
+    assert_true(redis_watch_until(&w, 10, has_three_nodes));
+    assert_true(reads_again(&w));
+    redis_box_kill(nodes[0]);
+    double end = clock_monotonic() + 40;
+    while (!reads_again(&w) && clock_monotonic() < end)
+        loop_until(w.loop, 0.2, nothing, NULL);
+    assert_true(reads_again(&w));
+    assert_true(redis_watch_until(&w, 10, has_three_nodes));
+    assert_int_equal(redis_server_note(w.server)->kind, ERROR_NONE);
+    redis_watch_end(&w);
+    redis_box_free(replica);
+    for (int i = 0; i < 3; i++)
+        redis_box_free(nodes[i]);
+    free(url);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +430,7 @@ int main(void)
         cmocka_unit_test(test_sentinel_failover),
         cmocka_unit_test(test_unknown_master),
         cmocka_unit_test(test_cluster),
+        cmocka_unit_test(test_cluster_failover),
     };
     return cmocka_run_group_tests_name("redis", tests, NULL, NULL);
 }
