@@ -102,8 +102,8 @@ static const struct schedule_entry *find_entry(const struct queue_system *system
 /* The latest time up to now at which the entry was due. */
 static double last_due(const struct cron *cron, const struct zone *zone, double now)
 {
-    for (double back = 7200; back < 3.0e8; back *= 4) {
-        double due = (double)cron_next(cron, zone, (int64_t)(now - back));
+    for (int64_t back = 7200; back < 300000000; back *= 4) {
+        double due = (double)cron_next(cron, zone, (int64_t)now - back);
         if (due <= 0 || due > now)
             continue;
         for (double next = due; next > 0 && next <= now;) {
@@ -115,6 +115,18 @@ static double last_due(const struct cron *cron, const struct zone *zone, double 
     return 0;
 }
 
+/* "10 s", "2 h": as schedule_due wrote it. */
+static double every_seconds(const char *text)
+{
+    char *unit;
+    double every = strtod(text, &unit);
+    unit += *unit == ' ';
+    return strcmp(unit, "d") == 0     ? every * 86400
+           : strcmp(unit, "h") == 0   ? every * 3600
+           : strcmp(unit, "min") == 0 ? every * 60
+                                      : every;
+}
+
 /*
  * When beat must believe that it ran last so that it runs it now, by its own rules. Not when it may have run
  * since it last wrote: its own note, which comes later, would win. 0 with error.
@@ -124,7 +136,6 @@ static double pretended_run(const struct schedule_entry *entry, const char *plac
 {
     static const char *const what = "it cannot be run now";
     double every = 0, due = 0;
-    char unit[8] = "";
     struct cron cron;
     struct zone_cache *zones = zone_cache_new(NULL);
     /* "0 2 * * * Asia/Riyadh": five fields and the zone. */
@@ -135,11 +146,8 @@ static double pretended_run(const struct schedule_entry *entry, const char *plac
     }
     char *fields = talloc_strndup(zones, entry->when, at);
     const struct zone *zone = zone_find(zones, entry->when[at] == ' ' ? entry->when + at + 1 : NULL);
-    if (sscanf(entry->when, "every %lf %7s", &every, unit) == 2)
-        every *= strcmp(unit, "d") == 0     ? 86400
-                 : strcmp(unit, "h") == 0   ? 3600
-                 : strcmp(unit, "min") == 0 ? 60
-                                            : 1;
+    if (strncmp(entry->when, "every ", 6) == 0)
+        every = every_seconds(entry->when + 6);
     else if (zone && cron_parse(&cron, fields, CRON_CELERY))
         due = last_due(&cron, zone, now);
     talloc_free(zones);
@@ -274,6 +282,31 @@ static const char *why_not_results(enum queue_act act)
 
 /* ---- layouts ---- */
 
+static bool has_beat(const struct pg_catalog *catalog, const char *schema)
+{
+    return pg_catalog_has_all(catalog, schema, requires_beat, NULL, NULL);
+}
+
+static bool has_results(const struct pg_catalog *catalog, const char *schema)
+{
+    return pg_catalog_has_all(catalog, schema, requires_results, NULL, NULL);
+}
+
+static bool fits_both(const struct pg_catalog *catalog, const char *schema)
+{
+    return has_beat(catalog, schema) && has_results(catalog, schema);
+}
+
+static bool fits_beat(const struct pg_catalog *catalog, const char *schema)
+{
+    return has_beat(catalog, schema) && !has_results(catalog, schema);
+}
+
+static bool fits_results(const struct pg_catalog *catalog, const char *schema)
+{
+    return !has_beat(catalog, schema) && has_results(catalog, schema);
+}
+
 #define RESULTS                                                                                              \
     .from = "@django_celery_results_taskresult AS r", .id_type = "text",                                     \
     .columns = {[PG_ID] = "r.task_id",                                                                       \
@@ -297,6 +330,7 @@ static const char *why_not_results(enum queue_act act)
     .prepare = prepare_entry
 
 static const struct pg_layout layout_both = {
+    .fits = fits_both,
     .name = "django-celery-beat and -results",
     .place = " with beat and results",
     .requires = requires_beat,
@@ -306,6 +340,7 @@ static const struct pg_layout layout_both = {
     .act_absent = why_not,
 };
 static const struct pg_layout layout_beat = {
+    .fits = fits_beat,
     .name = "django-celery-beat",
     .place = " with beat",
     .requires = requires_beat,
@@ -317,6 +352,7 @@ static const struct pg_layout layout_beat = {
     .act_absent = why_not,
 };
 static const struct pg_layout layout_results = {
+    .fits = fits_results,
     .name = "django-celery-results",
     .place = " with results",
     .requires = requires_results,
@@ -329,16 +365,13 @@ static const struct pg_layout layout_results = {
 /* ---- the adapter ---- */
 
 static void take_kind(struct queue_search *search, const struct queue_place *place,
-                      const struct pg_catalog *catalog, const struct pg_layout *layout, bool beat,
-                      bool results)
+                      const struct pg_catalog *catalog, const struct pg_layout *layout)
 {
     const char *wanted = place->settings ? place->settings->schema : NULL;
     size_t count, fitting = 0;
     const char **schemas = pg_catalog_schemas(NULL, catalog, &count);
     for (size_t i = 0; i < count; i++)
-        if ((!wanted || strcmp(wanted, schemas[i]) == 0) &&
-            pg_catalog_has_all(catalog, schemas[i], requires_beat, NULL, NULL) == beat &&
-            pg_catalog_has_all(catalog, schemas[i], requires_results, NULL, NULL) == results)
+        if ((!wanted || strcmp(wanted, schemas[i]) == 0) && layout->fits(catalog, schemas[i]))
             schemas[fitting++] = schemas[i];
     if (fitting)
         queue_search_found(
@@ -370,9 +403,9 @@ static void tell_missing(const struct queue_place *place, const struct pg_catalo
 static void take(struct queue_search *search, const struct queue_place *place,
                  const struct pg_catalog *catalog, struct error *error)
 {
-    take_kind(search, place, catalog, &layout_both, true, true);
-    take_kind(search, place, catalog, &layout_beat, true, false);
-    take_kind(search, place, catalog, &layout_results, false, true);
+    take_kind(search, place, catalog, &layout_both);
+    take_kind(search, place, catalog, &layout_beat);
+    take_kind(search, place, catalog, &layout_results);
     tell_missing(place, catalog, error);
 }
 

@@ -45,6 +45,7 @@ struct look {
     struct pg_catalog *catalog;
     struct error error;
     double answered; /* monotonic */
+    uint64_t version;
     bool in_flight;
     struct waiter *waiters;
     ev_timer later; /* for those who are answered from what is known */
@@ -159,6 +160,7 @@ static void look_rows(void *data, int index, const struct pg_rows *rows, const s
     catalog->database = talloc_strdup(catalog, count ? pg_rows_text(rows, 0, 3) : "");
     talloc_free(look->catalog);
     look->catalog = catalog;
+    look->version++;
 }
 
 static void look_done(void *data, const struct error *error)
@@ -208,6 +210,17 @@ static struct look *find_look(struct pg_server *server, struct loop *loop, const
     look->later.data = look;
     looks->first = look;
     return look;
+}
+
+const struct pg_catalog *pg_catalog_latest(struct pg_server *server, const char *login, uint64_t *version)
+{
+    const struct looks *looks = *pg_server_slot(server);
+    const struct look *look = looks ? looks->first : NULL;
+    while (look && strcmp(look->login ? look->login : "", login ? login : "") != 0)
+        look = look->next;
+    if (version)
+        *version = look ? look->version : 0;
+    return look ? look->catalog : NULL;
 }
 
 /* `done` once, in a later turn. */

@@ -31,6 +31,10 @@ bool pg_catalog_has_all(const struct pg_catalog *catalog, const char *schema, co
 /* The schemas, each once; a talloc array under context. */
 const char **pg_catalog_schemas(const void *context, const struct pg_catalog *catalog, size_t *count);
 
+/* The last answer of that database, or NULL; *version (may be NULL) grows with each. Borrowed until the next
+ * turn. */
+const struct pg_catalog *pg_catalog_latest(struct pg_server *server, const char *login, uint64_t *version);
+
 /*
  * Looks in all databases of the place (the login's and those that the environment names): `take` for each,
  * which calls queue_search_found and may report an error; then queue_search_done.

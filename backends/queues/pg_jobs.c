@@ -40,6 +40,18 @@ static char *place_text(struct pg_jobs *jobs, const struct pg_catalog *catalog)
                                          jobs->layout->place ? jobs->layout->place : "");
 }
 
+static void take_schemas(struct pg_jobs *jobs, const char *const *schemas, size_t count)
+{
+    jobs->schema_count = count > PG_SCHEMAS_MOST ? PG_SCHEMAS_MOST : count;
+    jobs->schemas_left_out = count - jobs->schema_count;
+    talloc_free(jobs->schemas);
+    jobs->schemas = talloc_array(jobs, const char *, jobs->schema_count + 1);
+    if (!jobs->schemas)
+        abort();
+    for (size_t i = 0; i < jobs->schema_count; i++)
+        jobs->schemas[i] = talloc_strdup(jobs->schemas, schemas[i]);
+}
+
 struct pg_jobs *pg_jobs_new(struct queue_search *search, const struct queue_adapter *adapter,
                             const struct pg_layout *layout, const struct pg_catalog *catalog,
                             const char *const *schemas, size_t schema_count)
@@ -48,16 +60,28 @@ struct pg_jobs *pg_jobs_new(struct queue_search *search, const struct queue_adap
     jobs->layout = layout;
     jobs->login = catalog->login ? talloc_strdup(jobs, catalog->login) : NULL;
     jobs->database = talloc_strdup(jobs, catalog->database);
-    jobs->schema_count = schema_count > PG_SCHEMAS_MOST ? PG_SCHEMAS_MOST : schema_count;
-    jobs->schemas_left_out = schema_count - jobs->schema_count;
-    jobs->schemas = talloc_array(jobs, const char *, jobs->schema_count + 1);
-    if (!jobs->schemas)
-        abort();
-    for (size_t i = 0; i < jobs->schema_count; i++)
-        jobs->schemas[i] = talloc_strdup(jobs, schemas[i]);
+    take_schemas(jobs, schemas, schema_count);
     jobs->data_tenant = tenant_expression(jobs, layout, jobs->base.at.settings);
     jobs->base.place = place_text(jobs, catalog);
     return jobs;
+}
+
+void pg_jobs_follow_tenants(struct pg_jobs *jobs)
+{
+    const struct environment_jobs *settings = jobs->base.at.settings;
+    uint64_t version;
+    const struct pg_catalog *catalog = pg_catalog_latest(jobs->base.at.postgres, jobs->login, &version);
+    if (!jobs->layout->fits || !catalog || version == jobs->catalog_version || (settings && settings->schema))
+        return;
+    size_t count, fitting = 0;
+    const char **schemas = pg_catalog_schemas(NULL, catalog, &count);
+    for (size_t i = 0; i < count; i++)
+        if (jobs->layout->fits(catalog, schemas[i]))
+            schemas[fitting++] = schemas[i];
+    if (fitting && jobs->schema_count > 1)
+        take_schemas(jobs, schemas, fitting);
+    jobs->catalog_version = version;
+    talloc_free(schemas);
 }
 
 struct pg_connection *pg_jobs_connection(struct pg_jobs *jobs)

@@ -111,7 +111,9 @@ struct pg_layout {
     const char *name;  /* "pg-boss 10" */
     const char *place; /* what tells systems over several schemas apart; NULL: nothing needs to */
     const char *const
-        *requires;    /* "relation.column" ..., NULL at the end; the first relation is its own alone */
+        *requires; /* "relation.column" ..., NULL at the end; the first relation is its own alone */
+    /* Of a system over the schemas of tenants: is that one of them? NULL: a system has one schema. */
+    bool (*fits)(const struct pg_catalog *catalog, const char *schema);
     const char *from; /* "@job AS j" */
     const char *id_type;
     const char *columns[PG_COLUMNS];
@@ -151,8 +153,9 @@ struct pg_jobs {
     const char *database; /* its name */
     const char **schemas; /* one, unless a system is spread over the tenants' */
     size_t schema_count, schemas_left_out;
-    const char *data_tenant; /* SQL: the tenant out of the layout's data */
-    bool lite;               /* counting everything took too long */
+    uint64_t catalog_version; /* that they were taken from */
+    const char *data_tenant;  /* SQL: the tenant out of the layout's data */
+    bool lite;                /* counting everything took too long */
     double lite_until;
     struct {
         double begun, cost, answered; /* monotonic */
@@ -191,6 +194,8 @@ void pg_jobs_forsake_prepare(struct queue_prepare *prepare);
 
 /* ---- what the files of this engine share ---- */
 
+/* Schemas of tenants come and go: takes those that the last look at the catalogue has found. */
+void pg_jobs_follow_tenants(struct pg_jobs *jobs);
 /* The text with the placeholders for one schema filled in. Talloc string under context. */
 char *pg_jobs_sql(const void *context, const char *schema, const char *text);
 /* 'text' with what must be escaped; for a NULL: NULL. */
@@ -233,7 +238,7 @@ struct change *pg_jobs_change(struct pg_jobs *jobs, const struct pg_act *act, st
 struct change *pg_jobs_change_new(struct pg_jobs *jobs, struct error *error);
 /* A step that runs one statement; its tag, or its first cell when it gives rows, is how many it reached of
  * `expected`. The texts are under the change. */
-void pg_jobs_step(struct change *change, struct change_step *step, struct pg_jobs *jobs, char *sql,
+void pg_jobs_step(struct change *change, struct change_step *step, struct pg_jobs *jobs, const char *sql,
                   int64_t expected);
 
 #endif

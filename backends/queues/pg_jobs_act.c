@@ -19,7 +19,7 @@ struct pg_step {
     struct pg_jobs *jobs;
     struct change *change;
     struct change_step *step;
-    char *sql;
+    const char *sql;
     int64_t expected, reached;
     struct error error;
 };
@@ -104,7 +104,7 @@ static void send_step(struct change *change, struct change_step *step)
     pg_connection_send(act, &statement, 1, SEND_DEADLINE_S, (struct pg_handler){step_rows, step_done, own});
 }
 
-void pg_jobs_step(struct change *change, struct change_step *step, struct pg_jobs *jobs, char *sql,
+void pg_jobs_step(struct change *change, struct change_step *step, struct pg_jobs *jobs, const char *sql,
                   int64_t expected)
 {
     struct pg_step *own = talloc_zero(change, struct pg_step);

@@ -597,6 +597,7 @@ void pg_jobs_ask(struct queue_system *system, enum queue_part part)
             queue_system_publish(system, part, (void *)snapshot_hold(system->latest[part]));
         return;
     }
+    pg_jobs_follow_tenants(jobs);
     struct part_run *run = talloc_zero(jobs, struct part_run);
     if (!run)
         abort();

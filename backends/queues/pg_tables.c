@@ -686,15 +686,15 @@ static void take(struct queue_search *search, const struct queue_place *place,
     static void take_##NAME(struct queue_search *search, const struct queue_place *place,                    \
                             const struct pg_catalog *catalog, struct error *error)                           \
     {                                                                                                        \
-        take(search, place, catalog, error, &NAME##_adapter, &NAME);                                         \
+        take(search, place, catalog, error, &NAME##_adapter, &(NAME));                                       \
     }                                                                                                        \
     static void search_##NAME(struct queue_search *search, const struct queue_place *place)                  \
     {                                                                                                        \
         pg_catalog_search(search, place, take_##NAME);                                                       \
     }                                                                                                        \
     const struct queue_adapter NAME##_adapter = {                                                            \
-        .id = ID,                                                                                            \
-        .title = TITLE,                                                                                      \
+        .id = (ID),                                                                                          \
+        .title = (TITLE),                                                                                    \
         .where = ON_POSTGRES,                                                                                \
         .intervals = {[PART_QUEUES] = 5, [PART_WORKERS] = 5, [PART_FAILURES] = 15, [PART_SCHEDULE] = 30},    \
         .search = search_##NAME,                                                                             \

@@ -58,7 +58,7 @@ extern const struct queue_adapter pgboss_adapter;
         [PG_RETRIES] = "j." COUNT, [PG_RETRIES_MAX] = "j." LIMIT, [PG_ENQUEUED] = "j." CREATED,              \
         [PG_ETA] = "CASE WHEN j.state < 'active' THEN j." START " END",                                      \
         [PG_EXPIRES] = "CASE WHEN j.state < 'active' THEN j." KEEP " END", [PG_TAKEN] = "j." STARTED,        \
-        [PG_STARTED] = "j." STARTED, [PG_FINISHED] = "j." COMPLETED, [PG_LIMIT] = LIMIT_SECONDS,             \
+        [PG_STARTED] = "j." STARTED, [PG_FINISHED] = "j." COMPLETED, [PG_LIMIT] = (LIMIT_SECONDS),           \
         [PG_EXCEPTION] = "j.output ->> 'name'",                                                              \
         [PG_MESSAGE] = "coalesce(j.output ->> 'message', j.output #>> '{value,message}',"                    \
                        " j.output ->> 'value')",                                                             \

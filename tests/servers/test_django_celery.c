@@ -235,34 +235,49 @@ static void results(void **state)
     assert_non_null(queue_system_act_absent(s->system, ACT_RETRY));
 }
 
-/* One set of tables in each tenant's schema: one system. */
+static void add_tenant(PGconn *connection, int number)
+{
+    char *sql = talloc_asprintf(
+        NULL,
+        "CREATE SCHEMA \"t_%d مطعم\"; SET search_path = \"t_%d مطعم\";"
+        "CREATE TABLE django_celery_results_taskresult (id serial, task_id text, status text, result text,"
+        " date_done timestamptz DEFAULT now(), traceback text, task_args text, task_kwargs text,"
+        " task_name text, worker text);"
+        "INSERT INTO django_celery_results_taskresult (task_id, status, task_name) VALUES ('j%d', 'FAILURE', "
+        "'mail');"
+        "GRANT USAGE ON SCHEMA \"t_%d مطعم\" TO sb_read; GRANT SELECT ON ALL TABLES IN SCHEMA \"t_%d مطعم\" "
+        "TO "
+        "sb_read",
+        number, number, number, number, number);
+    PGresult *result = PQexec(connection, sql);
+    assert_int_equal(PQresultStatus(result), PGRES_COMMAND_OK);
+    PQclear(result);
+    talloc_free(sql);
+}
+
+struct growth {
+    struct board *board;
+    struct queue_system *system;
+    size_t count;
+};
+
+static bool has_grown(void *data)
+{
+    struct growth *growth = data;
+    const struct queues_snapshot *queues = queue_system_queues(growth->system);
+    feed_refresh(queue_system_feed(growth->system, PART_QUEUES));
+    return queues && queues->count == growth->count;
+}
+
+/* One set of tables in each tenant's schema: one system, which follows the tenants that come and go. */
 static void schemas_of_tenants(void **state)
 {
     struct scene *s = *state;
     struct board board;
     cluster_do(s->cluster, "CREATE DATABASE many");
     PGconn *connection = cluster_connect(s->cluster, "many");
-    for (int i = 0; i < 30; i++) {
-        char *sql = talloc_asprintf(
-            NULL,
-            "CREATE SCHEMA \"t_%d مطعم\"; SET search_path = \"t_%d مطعم\";"
-            "CREATE TABLE django_celery_results_taskresult (id serial, task_id text, status text, result "
-            "text,"
-            " date_done timestamptz DEFAULT now(), traceback text, task_args text, task_kwargs text,"
-            " task_name text, worker text);"
-            "INSERT INTO django_celery_results_taskresult (task_id, status, task_name) VALUES ('j%d', "
-            "'FAILURE', "
-            "'mail');"
-            "GRANT USAGE ON SCHEMA \"t_%d مطعم\" TO sb_read; GRANT SELECT ON ALL TABLES IN SCHEMA \"t_%d "
-            "مطعم\" TO "
-            "sb_read",
-            i, i, i, i, i);
-        PGresult *result = PQexec(connection, sql);
-        assert_int_equal(PQresultStatus(result), PGRES_COMMAND_OK);
-        PQclear(result);
-        talloc_free(sql);
-    }
-    PQfinish(connection);
+    for (int i = 0; i < 30; i++)
+        add_tenant(connection, i);
     board_start(&board, s->watch, s->read, s->act, (const char *[]){"many", NULL});
     struct queue_system *system =
         board_system(&board, "django-celery@main, database many, schemas of the tenants with results");
@@ -280,16 +295,45 @@ static void schemas_of_tenants(void **state)
     assert_non_null(strstr(facts, "Job/id: j7\n"));
     talloc_free(facts);
     talloc_free(jobs);
+    /* Seen at the next look for systems, which comes every 30 s. */
+    add_tenant(connection, 30);
+    PQclear(PQexec(connection, "DROP SCHEMA \"t_0 مطعم\" CASCADE; DROP SCHEMA \"t_1 مطعم\" CASCADE"));
+    assert_true(loop_until(board.loop, 60, has_grown, &(struct growth){&board, system, 29}));
+    PQfinish(connection);
+    board_end(&board);
+}
+
+static bool is_live(void *data)
+{
+    struct feed *feed = queue_system_feed(data, PART_QUEUES);
+    if (!feed->in_flight && feed->state != FEED_LIVE)
+        feed_refresh(feed);
+    return feed->state == FEED_LIVE;
+}
+
+/* The server goes away and comes back. */
+static void server_restarts(void **state)
+{
+    struct scene *s = *state;
+    struct board board;
+    board_start(&board, s->watch, s->read, s->act, NULL);
+    struct queue_system *system = board_system(&board, "django-celery@main, schema public");
+    board_part(&board, system, PART_QUEUES);
+    cluster_kill(s->cluster);
+    const struct error *error = board_part_error(&board, system, PART_QUEUES);
+    assert_true(error->kind == ERROR_LOST || error->kind == ERROR_REFUSED);
+    assert_true(queue_system_queues(system)->count == 1); /* the last answer stays */
+    cluster_again(s->cluster);
+    assert_true(loop_until(board.loop, 30, is_live, system));
+    board_part(&board, system, PART_QUEUES);
     board_end(&board);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(beat_does_as_told),
-        cmocka_unit_test(late_entries),
-        cmocka_unit_test(results),
-        cmocka_unit_test(schemas_of_tenants),
+        cmocka_unit_test(beat_does_as_told),  cmocka_unit_test(late_entries),    cmocka_unit_test(results),
+        cmocka_unit_test(schemas_of_tenants), cmocka_unit_test(server_restarts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
