@@ -76,7 +76,7 @@ static void work(void *data)
     free(folder);
     if (!made)
         return;
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (block->first ? O_EXCL : 0), 0600);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | (block->first ? O_CREAT | O_EXCL : 0), 0600);
     if (fd < 0 || !write_all(fd, block->bytes, block->length) || (block->last && fsync(fd) != 0))
         error_set(&block->error, ERROR_SYSTEM, path, "the list of the jobs cannot be written",
                   "Make room for it, or correct the state folder.", "%s", strerror(errno));
@@ -131,8 +131,11 @@ static void hand_over(struct celery_id_list *list, bool last, bool remove)
 static int list_destroy(struct celery_id_list *list)
 {
     list->sink->owner = NULL;
-    if (list->blocks && !list->kept)
+    /* Now, because the program may end; and again behind what is still on its way to the file. */
+    if (list->blocks && !list->kept) {
+        unlink(list->sink->path);
         hand_over(list, false, true);
+    }
     release(list->sink);
     EVP_MD_CTX_free(list->digest);
     return 0;
