@@ -70,6 +70,8 @@ struct celery_act {
     const char *stamp;
     char token[33]; /* who moves a hold list */
     int64_t meant;
+    const char **workers; /* ACT_REQUEUE: those that are declared */
+    size_t worker_count;
     bool put_back; /* ACT_CONTINUE: what is held goes back, nothing more is taken out */
     /* For telling what became of it. */
     bool watched;

@@ -16,7 +16,7 @@
 #include "core/units.h"
 
 #define ROUNDS_APART_S 2.0
-#define FRESH_S 300
+#define FRESH_S 30
 
 static const char *const methods[] = {"active", "reserved", "scheduled"};
 enum { METHODS = sizeof methods / sizeof *methods };
@@ -82,18 +82,39 @@ static char *by_itself(const struct celery_prepare *p)
                                  due > now ? format_s(in, sizeof in, due - now) : ""));
 }
 
+static const struct celery_answers *fresh_answers(const struct celery_system *system)
+{
+    const struct celery_answers *answers = celery_answers(system);
+    return answers && clock_wall() - answers->asked_at <= FRESH_S ? answers : NULL;
+}
+
 static bool answers_allow(struct celery_prepare *p, const struct celery_answers *answers)
 {
-    if (!answers || clock_wall() - answers->asked_at > FRESH_S)
-        return celery_prepare_fail(
-            p, ERROR_INTERLOCK, "Ask the workers first.",
-            "what the workers hold is not known: they were not asked in the last 5 min");
-    if (complete(answers))
+    if (!answers || complete(answers))
         return true;
     return celery_prepare_fail(p, ERROR_INTERLOCK, by_itself(p),
                                "%" PRId64 " workers are there and %zu have told what they hold: one that is "
                                "silent may have these jobs, and they would run twice",
                                answers->heard, answers->worker_count);
+}
+
+/* Names of the workers that are declared: members "SEP SEP NAME.celery.pidbox" of the pidbox' binding. Killed
+ * ones are among them; they neither hear nor answer. */
+static void learn_workers(struct celery_prepare *p, const struct redis_answer *members)
+{
+    struct celery_act *act = p->act;
+    char *end = there(talloc_asprintf(p, ".%s.pidbox", p->system->names.control));
+    act->workers = there(talloc_zero_array(act, const char *, members->count + 1));
+    for (size_t i = 0; i < members->count; i++) {
+        const struct redis_answer *member = redis_answer_item(members, i);
+        const char *separator = p->system->names.separator, *name = member->text;
+        for (const char *at = name; at && (at = strstr(at, separator)); name = at)
+            at += strlen(separator);
+        size_t length = name ? strlen(name) : 0;
+        if (length > strlen(end) && strcmp(name + length - strlen(end), end) == 0)
+            act->workers[act->worker_count++] =
+                there(talloc_strndup(act->workers, name, length - strlen(end)));
+    }
 }
 
 /* A job as it will go back: raw is the message, redelivered; arguments its value's SHA-1. */
@@ -166,7 +187,7 @@ static void build(void *data, const struct error *error)
 static void values_read(void *data, struct redis_batch *batch, const struct error *error)
 {
     struct celery_prepare *p = data;
-    const struct celery_answers *answers = celery_answers(p->system);
+    const struct celery_answers *answers = fresh_answers(p->system);
     if (!error)
         error = redis_batch_refusal(batch);
     if (error) {
@@ -176,10 +197,11 @@ static void values_read(void *data, struct redis_batch *batch, const struct erro
     }
     if (!answers_allow(p, answers))
         return;
+    learn_workers(p, redis_batch_answer(batch, p->request.job_count));
     p->held = there(talloc_zero_array(p, struct job, p->request.job_count + 1));
     for (size_t i = 0; i < p->request.job_count; i++) {
         const struct job *job = &p->request.jobs[i];
-        if (!job->id || answered_for(answers, job->id))
+        if (!job->id || (answers && answered_for(answers, job->id)))
             p->elsewhere++;
         else if (!make_ready(p, job, redis_batch_answer(batch, i)))
             p->not_in_list++;
@@ -199,6 +221,9 @@ static void look_up(struct celery_prepare *p)
     for (size_t i = 0; i < p->request.job_count; i++)
         redis_batch_add(p->batch, "HGET", unacked, p->request.jobs[i].tag ? p->request.jobs[i].tag : "",
                         NULL);
+    char *binding = there(
+        talloc_asprintf(p, "%s_kombu.binding.%s.pidbox", p->system->names.prefix, p->system->names.control));
+    redis_batch_add(p->batch, "SMEMBERS", binding, NULL);
     redis_batch_ask(p->batch, p->system->redis, p->system->database, values_read, p);
 }
 
@@ -206,8 +231,6 @@ void celery_look_held(struct celery_prepare *p)
 {
     p->act->ids =
         celery_id_list_new(p->act, p->system->base.loop, p->system->base.environment->name, p->act->stamp);
-    if (!answers_allow(p, celery_answers(p->system)))
-        return;
     if (p->request.jobs) {
         look_up(p);
         return;
@@ -220,9 +243,9 @@ void celery_look_held(struct celery_prepare *p)
 struct requeueing {
     struct celery_step *own;
     void *asking; /* of celery_control_send */
-    char **workers;
+    const char **workers;
     size_t worker_count;
-    int method;
+    int method, rounds; /* rounds: how many are left */
     size_t at;
     bool *held; /* by job: a live worker has it */
     ev_timer wait;
@@ -321,8 +344,39 @@ static void asked(void *data, const struct celery_reply *replies, size_t count, 
     ask_next(r);
 }
 
+static void wait_for_round(struct requeueing *r, double wait_s)
+{
+    r->method = 0;
+    ev_timer_set(&r->wait, wait_s > 0 && wait_s < 60 ? wait_s : 0, 0);
+    ev_timer_start(loop_ev(r->own->act->system->base.loop), &r->wait);
+}
+
+static bool all_held(const struct requeueing *r)
+{
+    for (size_t i = 0; i < r->own->job_count; i++)
+        if (!r->held[i])
+            return false;
+    return true;
+}
+
 static void ask_next(struct requeueing *r)
 {
+    const struct change *change = r->own->act->change;
+    struct error error;
+    if (all_held(r)) {
+        error_set(&error, ERROR_INTERLOCK, change->server, change->title, NULL,
+                  "a live worker has the jobs: they would run twice");
+        celery_step_fail(r->own, &error, false);
+        return;
+    }
+    if (change_stopped(change)) {
+        celery_step_stopped(r->own, "They are held as before.");
+        return;
+    }
+    if (r->method == METHODS && --r->rounds > 0) {
+        wait_for_round(r, ROUNDS_APART_S);
+        return;
+    }
     if (r->method == METHODS) {
         give_back_next(r->own);
         return;
@@ -330,7 +384,7 @@ static void ask_next(struct requeueing *r)
     r->asking = celery_control_send(r->own->act->system,
                                     &(struct celery_control_request){
                                         .method = methods[r->method],
-                                        .destination = (const char *const *)r->workers,
+                                        .destination = r->workers,
                                         .destination_count = r->worker_count,
                                         .wants_reply = true,
                                     },
@@ -343,32 +397,22 @@ static void on_wait(struct ev_loop *ev, ev_timer *timer, int events)
     ask_next(timer->data);
 }
 
-/* Nobody there: a name that no worker has makes sure that still nobody listens. */
-static void name_workers(struct requeueing *r, const struct celery_answers *answers)
-{
-    r->worker_count = answers->worker_count ? answers->worker_count : 1;
-    r->workers = there(talloc_array(r, char *, r->worker_count));
-    r->workers[0] = there(talloc_strdup(r, "nobody@signalbox"));
-    for (size_t i = 0; i < answers->worker_count; i++)
-        r->workers[i] = there(talloc_strdup(r, answers->workers[i].worker));
-}
+/* Nobody is declared: a name that no worker has makes sure that still nobody listens. */
+static const char *const nobody[] = {"nobody@signalbox"};
 
 void celery_run_requeue(struct celery_step *own)
 {
     struct requeueing *r = there(talloc_zero(own, struct requeueing));
-    const struct celery_answers *answers = celery_answers(own->act->system);
+    const struct celery_act *act = own->act;
+    const struct celery_answers *answers = fresh_answers(act->system);
     own->engine = r;
     r->own = own;
     r->held = there(talloc_zero_array(r, bool, own->job_count + 1));
+    r->workers = act->worker_count ? act->workers : (const char **)nobody;
+    r->worker_count = act->worker_count ? act->worker_count : 1;
+    r->rounds = answers && complete(answers) ? 1 : 2;
     ev_timer_init(&r->wait, on_wait, 0, 0);
     r->wait.data = r;
     talloc_set_destructor(r, requeueing_destroy);
-    if (!answers) {
-        refuse(r, 0, 0);
-        return;
-    }
-    name_workers(r, answers);
-    double left = answers->asked_at + ROUNDS_APART_S - clock_wall();
-    ev_timer_set(&r->wait, left > 0 && left < 60 ? left : 0, 0);
-    ev_timer_start(loop_ev(own->act->system->base.loop), &r->wait);
+    wait_for_round(r, r->rounds == 1 ? answers->asked_at + ROUNDS_APART_S - clock_wall() : 0);
 }

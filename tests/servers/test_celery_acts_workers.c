@@ -176,6 +176,12 @@ static bool three_are_held(struct stage *s)
     return number(s, "HLEN", "unacked") == 3;
 }
 
+static bool is_redelivered(const char *message)
+{
+    const char *first = strstr(message, "\"redelivered\": true");
+    return first && strstr(first + 1, "\"redelivered\": true");
+}
+
 static void ask_workers(struct stage *s, const char *worker)
 {
     const char *const workers[] = {worker};
@@ -196,9 +202,11 @@ static void what_a_killed_worker_held_runs_once(void **state)
     size_t count;
     struct job *jobs = held_jobs(s, &count);
     struct queue_act_request request = {.act = ACT_REQUEUE, .jobs = jobs, .job_count = count};
-    /* Nobody was asked; then the worker that has them answers. */
-    assert_null(prepare(s, &request));
+    /* The worker that has them answers: when it is asked for it, or was before. */
+    assert_non_null(prepare(s, &request));
+    assert_int_equal(send_it(s), STEP_FAILED);
     assert_int_equal(s->error.kind, ERROR_INTERLOCK);
+    assert_int_equal(number(s, "HLEN", "unacked"), 3);
     ask_workers(s, "one@test");
     assert_null(prepare(s, &request));
     assert_int_equal(s->error.kind, ERROR_INTERLOCK);
@@ -225,6 +233,29 @@ static void what_a_killed_worker_held_runs_once(void **state)
         assert_int_equal(celery_begun(site, jobs[i].id), 1);
     assert_null(prepare(s, &request));
     assert_true(celery_alive(two));
+    celery_site_free(site);
+}
+
+/* Nobody was asked and nobody lives: that is found out, twice. */
+static void what_the_last_worker_held_runs_once(void **state)
+{
+    struct stage *s = *state;
+    struct celery_site *site = celery_site_new(s->url, NULL, NULL);
+    struct celery_process *one = celery_worker(
+        site, "one", (struct celery_options){.concurrency = 1, .words = "--prefetch-multiplier=4"});
+    free(celery_send(site, "slow", "[600]", "al_noor", 1, NULL));
+    assert_true(celery_await_begun(site, PATIENCE_S, NULL, 1));
+    free(celery_send(site, "quick", "[7]", "al_noor", 3, NULL));
+    set_up_console(s);
+    assert_true(await(s, three_are_held));
+    celery_kill(one);
+    act(s, &(struct queue_act_request){.act = ACT_REQUEUE, .queue = "celery"});
+    assert_int_equal(number(s, "HLEN", "unacked"), 0);
+    assert_int_equal(number(s, "ZCARD", "unacked_index"), 0);
+    assert_int_equal(chosen(s, list_of(s, "celery"), is_redelivered)->count, 3);
+    celery_worker(site, "two", (struct celery_options){.concurrency = 1});
+    assert_true(celery_await_ended(site, PATIENCE_S, NULL, 3));
+    assert_each_once(s, site, 4);
     celery_site_free(site);
 }
 
@@ -376,6 +407,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(parked_jobs_wait_and_then_run_in_order, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(nothing_is_lost_and_nothing_runs_twice, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(what_a_killed_worker_held_runs_once, site_begin, stage_end),
+        cmocka_unit_test_setup_teardown(what_the_last_worker_held_runs_once, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(dead_letters_run_again, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_result_alone_is_sent_again, site_begin, stage_end),
         cmocka_unit_test_setup_teardown(a_result_without_arguments_is_not, site_begin, stage_end),
