@@ -213,6 +213,7 @@ static void rows(struct app *app, struct row_list *list)
         char flags[128];
         struct jobs_found_item *row = talloc(list, struct jobs_found_item);
         *row = *item;
+        row->job.arguments = job_arguments_redacted(row, item->job.arguments);
         row->flags =
             item->job.flags ? talloc_strdup(row, job_flags_text(flags, sizeof flags, item->job.flags)) : NULL;
         row_list_add(

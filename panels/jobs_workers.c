@@ -281,6 +281,7 @@ static void running_rows(struct app *app, struct row_list *list)
         for (size_t i = 0; i < snapshot->running_count; i++) {
             struct jobs_found_item *row = talloc_zero(list, struct jobs_found_item);
             *row = (struct jobs_found_item){.job = snapshot->running[i], .system = system};
+            row->job.arguments = job_arguments_redacted(row, row->job.arguments);
             row_list_add(list, (struct table_row){.data = row,
                                                   .id = talloc_asprintf(list, "%s/%s/%zu", system->id,
                                                                         row->job.id ? row->job.id : "?", i)});

@@ -85,3 +85,60 @@ struct job *job_copy(const void *context, const struct job *job)
     job_copy_into(copy, copy, job);
     return copy;
 }
+
+/* ---- redacting ---- */
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           (c & 0x80);
+}
+
+/* The end of a quoted text that begins at `at`: behind its quote, or the end of what was cut. */
+static const char *quoted_end(const char *at)
+{
+    char quote = *at++;
+    while (*at && *at != quote)
+        at += *at == '\\' && at[1] ? 2 : 1;
+    return *at ? at + 1 : at;
+}
+
+/* A keyword as Python and Ruby write it: an identifier in quotes with a colon behind. */
+static bool is_keyword(const char *at, const char *end)
+{
+    if (*end != ':' || end - at < 3)
+        return false;
+    for (const char *c = at + 1; c < end - 1; c++)
+        if (!is_word(*c) || (*c & 0x80) || (c == at + 1 && *c >= '0' && *c <= '9'))
+            return false;
+    return true;
+}
+
+char *job_arguments_redacted(const void *context, const char *text)
+{
+    if (!text)
+        return NULL;
+    char *redacted = talloc_strdup(context, "");
+    int depth = 0;
+    for (const char *at = text; *at;) {
+        const char *end = at + 1;
+        bool begins = at == text || !is_word(at[-1]);
+        depth += (*at == '{' || *at == '[' || *at == '(') - (*at == '}' || *at == ']' || *at == ')');
+        if (*at == '\'' || *at == '"') {
+            end = quoted_end(at);
+            bool keyword = depth <= 1 && is_keyword(at, end);
+            redacted = keyword ? talloc_asprintf_append_buffer(redacted, "%.*s", (int)(end - at), at)
+                               : talloc_asprintf_append_buffer(redacted, "'…'");
+        } else if (*at >= '0' && *at <= '9' && begins) {
+            while (is_word(*end) || *end == '.')
+                end++;
+            redacted = talloc_asprintf_append_buffer(redacted, "#");
+        } else {
+            while (is_word(*at) && is_word(*end))
+                end++;
+            redacted = talloc_asprintf_append_buffer(redacted, "%.*s", (int)(end - at), at);
+        }
+        at = end;
+    }
+    return redacted;
+}

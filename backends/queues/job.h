@@ -101,6 +101,10 @@ struct job {
     size_t raw_length;
 };
 
+/* Arguments as they may be shown to anybody: texts become '…', numbers #; names of tasks, keywords and types
+ * stay ("(#, '…'), {'term': #}"). Under context; NULL for NULL. */
+char *job_arguments_redacted(const void *context, const char *text);
+
 /* A deep copy under context, texts and raw bytes included. */
 struct job *job_copy(const void *context, const struct job *job);
 /* The same into an existing struct, texts under context. */
