@@ -12,13 +12,17 @@
 
 #define REST_S 90
 #define CONNECT_S 5
+/* A connection that is down is tried again at once, but not by each of those who ask; and with a password
+ * that was refused seldom: accounts may be locked for it. */
+#define RETRY_S 1
+#define RETRY_REFUSED_S 30
 
 struct server_reader {
     struct server_reader *next;
     char *database; /* NULL: the login's own */
     bool act;
     struct pg_connection *connection;
-    double used; /* monotonic */
+    double used, tried; /* monotonic: last asked for, last made to connect again */
 };
 
 static int reader_free(struct server_reader *reader)
@@ -116,6 +120,19 @@ static struct pg_connection *make_reader(struct pg_server *server, struct server
     return connection;
 }
 
+/* Nobody keeps these connections up: who asks for one that is down makes it try again. */
+static void revive(struct server_reader *reader)
+{
+    if (pg_connection_state(reader->connection) != CONNECTION_DOWN)
+        return;
+    bool refused = pg_connection_error(reader->connection)->kind == ERROR_AUTH;
+    double now = clock_monotonic();
+    if (now - reader->tried < (refused ? RETRY_REFUSED_S : RETRY_S))
+        return;
+    reader->tried = now;
+    pg_connection_open(reader->connection);
+}
+
 static struct pg_connection *find_or_make(struct pg_server *server, const char *database, bool act)
 {
     struct server_reader *reader = server->readers;
@@ -134,6 +151,7 @@ static struct pg_connection *find_or_make(struct pg_server *server, const char *
         server->readers = reader;
     }
     reader->used = clock_monotonic();
+    revive(reader);
     if (!ev_is_active(&server->readers_rest))
         ev_timer_again(loop_ev(server->loop), &server->readers_rest);
     return reader->connection;
