@@ -218,8 +218,10 @@ static void learn_tasks(struct celery_asked *asked)
             const char *text = json_object_get_string(json_object_array_get_idx(list, j));
             size_t length = text ? strcspn(text, " ") : 0;
             struct known_task *task;
+            if (!length)
+                continue;
             HASH_FIND(hh, asked->tasks, text, length, task);
-            if (task || !length)
+            if (task)
                 continue;
             task = there(talloc_zero_size(asked->latest, sizeof *task + length + 1));
             memcpy(task->name, text, length);

@@ -72,15 +72,11 @@ static void make_id(char buffer[37])
 
 bool celery_control_left_over(const char *member, size_t length, double now)
 {
-    uint32_t high, low;
-    char id[37];
     if (length < 36 || memcmp(member, MARK, strlen(MARK)) != 0 || !control_uuid_plausible(member, 36))
         return false;
-    memcpy(id, member, 36);
-    id[36] = '\0';
-    if (sscanf(id + strlen(MARK), "%4" SCNx32 "-%4" SCNx32, &high, &low) != 2)
-        return false;
-    return now - (double)(high << 16 | low) > LEFT_OVER_S;
+    const char digits[] = {member[9],  member[10], member[11], member[12], member[14],
+                           member[15], member[16], member[17], '\0'};
+    return now - (double)strtoul(digits, NULL, 16) > LEFT_OVER_S;
 }
 
 /* ---- replies ---- */

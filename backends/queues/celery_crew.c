@@ -354,7 +354,7 @@ static void look_at(struct look *look, const char *name)
     if (look->answer)
         take_answer(look, answers->asked_at);
     judge(look);
-    if (look->answer && look->now - answers->asked_at < RUNNING_HOLD_S)
+    if (look->answer && answers && look->now - answers->asked_at < RUNNING_HOLD_S)
         add_answered(look);
 }
 

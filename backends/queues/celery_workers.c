@@ -98,7 +98,7 @@ static void take_clients(struct celery_crew *crew, const char *text)
 static int64_t connected_clients(const char *info)
 {
     const char *at = info ? strstr(info, "connected_clients:") : NULL;
-    return at ? atoll(at + strlen("connected_clients:")) : CLIENTS_MAX + 1;
+    return at ? strtoll(at + strlen("connected_clients:"), NULL, 10) : CLIENTS_MAX + 1;
 }
 
 /* ---- who is paused ---- */
