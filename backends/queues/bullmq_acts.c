@@ -166,7 +166,7 @@ static bool begin_job(struct redis_batch *batch, const struct bullmq_system *sys
 
 static void add_finished(struct redis_batch *batch, const struct job *job)
 {
-    if (job->finished_at > 0)
+    if (job->finished_at > 0 && job->finished_at < 1e12)
         redis_batch_format(batch, "%lld", (long long)(job->finished_at * 1000 + 0.5));
     else
         redis_batch_static(batch, "");

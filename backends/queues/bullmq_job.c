@@ -145,9 +145,9 @@ static void fill_retries(const struct redis_item *item, struct job *job)
     if (made < 0)
         made = redis_answer_integer(answer_of(item, FIELD_ATTEMPTS_OLD), 0);
     bool over = job->state == JOB_FAILED || job->state == JOB_DONE;
-    job->retries = (int)(made > 0 ? made - over : 0);
+    job->retries = made > 0 ? payload_count((double)made) - over : 0;
     double most = piece_real(attempts, 1);
-    job->retries_max = most > 1 ? (int)most - 1 : 0;
+    job->retries_max = most > 1 ? payload_count(most) - 1 : 0;
     if (job->state == JOB_SCHEDULED && made > 0)
         job->state = JOB_RETRYING;
 }
@@ -185,7 +185,7 @@ bool bullmq_fill(struct queue_system *system, const void *context, const struct 
     job->tenant = payload_tenant(context, arguments, settings);
     if (!job->tenant)
         job->tenant = payload_queue_tenant(context, job->queue, settings);
-    job->priority = (int)redis_answer_integer(answer_of(item, FIELD_PRIORITY), -1);
+    job->priority = payload_count(redis_answer_real(answer_of(item, FIELD_PRIORITY), -1));
     job->parent = text_of(item, FIELD_PARENT);
     job->size = hash_size(item);
     job->flags |= job->size > 128 << 10 ? JOB_BIG : 0;

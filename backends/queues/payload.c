@@ -93,6 +93,13 @@ char *payload_utf8(const void *context, const char *bytes, size_t length)
     return text;
 }
 
+int payload_count(double number)
+{
+    if (number != number)
+        return -1;
+    return number > 1e9 ? 1000000000 : number < -1e9 ? -1000000000 : (int)number;
+}
+
 /* ---- Python ---- */
 
 /* Behind a string literal with its prefix; NULL when there is none at `at`. */
@@ -194,7 +201,8 @@ bool python_call(const void *context, const char *text, char **name, char **shap
         types = or_die(talloc_asprintf_append_buffer(
             types, "%s%.*s%s", i ? ", " : "", (int)(keyword ? keyword + 1 : 0), at, value_type(value)));
         at = skip_argument(value);
-        at += *at == ',';
+        if (*at++ != ',') /* the end, or brackets that do not fit */
+            break;
     }
     *shape = or_die(talloc_strdup_append_buffer(types, ")"));
     return true;
@@ -221,7 +229,8 @@ char *python_argument(const void *context, const char *text, int position)
         if (i == position)
             return keyword_length(at) ? NULL : literal_text(context, at);
         at = skip_argument(at);
-        at += *at == ',';
+        if (*at++ != ',') /* the end, or brackets that do not fit */
+            break;
     }
     return NULL;
 }
@@ -236,7 +245,8 @@ char *python_keyword(const void *context, const char *text, const char *keyword)
         if (own == strlen(keyword) && own && strncmp(at, keyword, own) == 0)
             return literal_text(context, at + own + 1);
         at = skip_argument(own ? at + own + 1 : at);
-        at += *at == ',';
+        if (*at++ != ',') /* the end, or brackets that do not fit */
+            break;
     }
     return NULL;
 }

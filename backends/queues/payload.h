@@ -37,6 +37,8 @@ bool piece_next(struct piece container, const char **at, struct piece *name, str
  * or boolean as it stands; NULL for all else. Fresh talloc string. */
 char *piece_text(const void *context, struct piece piece);
 double piece_real(struct piece piece, double otherwise);
+/* A count that somebody wrote, as an int: what is beyond a billion, or not a number, is cut. */
+int payload_count(double number);
 bool piece_is(struct piece piece, const char *text); /* a string that is exactly this, unescaped */
 /* "(str, int), {school: str}": names and types, no values, at most 300 bytes. Fresh talloc string. */
 char *piece_shape(const void *context, struct piece piece);

@@ -77,15 +77,18 @@ static const char *skip_container(const char *at, const char *end, int depth)
     return NULL;
 }
 
-static const char *skip_value(const char *at, const char *end, int depth)
+/* Digits in the order of JSON, loosely: what a number may be made of. */
+static bool is_number(const char *at, size_t length)
 {
-    if (at >= end)
-        return NULL;
-    if (*at == '"')
-        return skip_string(at, end);
-    if (*at == '[' || *at == '{')
-        return skip_container(at, end, depth);
-    return skip_word(at, end);
+    bool digit = false;
+    if (*at != '-' && (*at < '0' || *at > '9'))
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        digit = digit || (at[i] >= '0' && at[i] <= '9');
+        if (!strchr("0123456789+-.eE", at[i]) || !at[i])
+            return false;
+    }
+    return digit;
 }
 
 static struct piece piece_at(const char *at, const char *behind)
@@ -118,8 +121,20 @@ static struct piece piece_at(const char *at, const char *behind)
     if (piece.kind == PIECE_NULL)
         right = piece.length == 4 && !memcmp(at, "null", 4);
     if (piece.kind == PIECE_NUMBER)
-        right = *at == '-' || (*at >= '0' && *at <= '9');
+        right = is_number(at, piece.length);
     return right ? piece : (struct piece){0};
+}
+
+static const char *skip_value(const char *at, const char *end, int depth)
+{
+    if (at >= end)
+        return NULL;
+    if (*at == '"')
+        return skip_string(at, end);
+    if (*at == '[' || *at == '{')
+        return skip_container(at, end, depth);
+    const char *behind = skip_word(at, end);
+    return behind && piece_at(at, behind).kind != PIECE_ABSENT ? behind : NULL;
 }
 
 struct piece piece_of(const char *text, size_t length)

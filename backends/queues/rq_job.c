@@ -196,9 +196,9 @@ static void fill_retries(const struct redis_item *item, struct job *job)
 {
     int64_t left = redis_answer_integer(redis_answer_item(item->detail, FIELD_RETRIES_LEFT), -1);
     int64_t done = redis_answer_integer(redis_answer_item(item->detail, FIELD_RETRIES_DONE), -1);
-    job->retries = done > 0 ? (int)done : 0;
+    job->retries = done > 0 ? payload_count((double)done) : 0;
     if (left >= 0)
-        job->retries_max = (int)(left + (done > 0 ? done : 0));
+        job->retries_max = payload_count((double)left + job->retries);
 }
 
 static int64_t hash_size(const struct redis_item *item)

@@ -113,9 +113,9 @@ static void fill_error(const void *context, struct piece object, struct job *job
 static void fill_retries(struct piece object, struct job *job)
 {
     struct piece retry = piece_member(object, "retry"), count = piece_member(object, "retry_count");
-    job->retries = count.kind == PIECE_NUMBER ? (int)piece_real(count, -1) + 1 : 0;
+    job->retries = count.kind == PIECE_NUMBER ? payload_count(piece_real(count, -1)) + 1 : 0;
     if (retry.kind == PIECE_NUMBER)
-        job->retries_max = (int)piece_real(retry, 0);
+        job->retries_max = payload_count(piece_real(retry, 0));
     else if (retry.kind == PIECE_BOOLEAN)
         job->retries_max = *retry.at == 't' ? RETRIES_USUAL : 0;
 }
@@ -201,7 +201,7 @@ char *sidekiq_again(const void *context, const char *text, size_t length, double
         snprintf(value, sizeof value, "%.6f", now);
     fresh = set_member(context, fresh, result, "enqueued_at", value);
     if (count.kind == PIECE_NUMBER) {
-        snprintf(value, sizeof value, "%d", (int)piece_real(count, 0) - 1);
+        snprintf(value, sizeof value, "%d", payload_count(piece_real(count, 0)) - 1);
         fresh = set_member(context, fresh, result, "retry_count", value);
     }
     return fresh;

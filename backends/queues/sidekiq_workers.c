@@ -120,20 +120,21 @@ static void read_process(struct sidekiq_workers *asking, const struct sidekiq_pr
 {
     struct workers_snapshot *snapshot = asking->snapshot;
     struct worker *worker = &snapshot->workers[snapshot->count++];
-    *worker = (struct worker){.id = or_die(talloc_strdup(snapshot, process->identity)),
-                              .host = piece_text(snapshot, piece_member(process->info, "hostname")),
-                              .pid = (int)piece_real(piece_member(process->info, "pid"), 0),
-                              .seen_at = process->beat,
-                              .started_at = sidekiq_time(piece_member(process->info, "started_at")),
-                              .slots = (int64_t)piece_real(piece_member(process->info, "concurrency"), -1),
-                              .active = process->busy,
-                              .scheduled = 0,
-                              .processed = -1,
-                              .per_s = NAN,
-                              .load = NAN,
-                              .queues = queues_text(snapshot, process->info),
-                              .version = piece_text(snapshot, piece_member(process->info, "version")),
-                              .asked_at = asking->now};
+    *worker =
+        (struct worker){.id = or_die(talloc_strdup(snapshot, process->identity)),
+                        .host = piece_text(snapshot, piece_member(process->info, "hostname")),
+                        .pid = payload_count(piece_real(piece_member(process->info, "pid"), 0)),
+                        .seen_at = process->beat,
+                        .started_at = sidekiq_time(piece_member(process->info, "started_at")),
+                        .slots = payload_count(piece_real(piece_member(process->info, "concurrency"), -1)),
+                        .active = process->busy,
+                        .scheduled = 0,
+                        .processed = -1,
+                        .per_s = NAN,
+                        .load = NAN,
+                        .queues = queues_text(snapshot, process->info),
+                        .version = piece_text(snapshot, piece_member(process->info, "version")),
+                        .asked_at = asking->now};
     judge(asking, worker, process);
     for (size_t i = 1; i < process->work->count; i += 2)
         if (process->work->items[i].kind == ANSWER_TEXT)

@@ -114,7 +114,7 @@ static void fill_pending(const void *context, const struct redis_item *item, str
 {
     job->worker = item->consumer;
     job->taken_at = job->started_at = clock_wall() - (double)item->idle_ms / 1000;
-    job->retries = item->deliveries > 1 ? (int)item->deliveries - 1 : 0;
+    job->retries = item->deliveries > 1 ? payload_count((double)item->deliveries) - 1 : 0;
     if (item->deliveries > 1) {
         job->flags |= JOB_REDELIVERED;
         job->exception = "not acknowledged";

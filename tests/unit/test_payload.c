@@ -36,9 +36,9 @@ static void members_are_found_and_the_last_of_a_name_counts(void **state)
 static void what_is_no_json_is_absent(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {"",      " ",   "{",          "{\"a\"}", "{\"a\":}", "[1,]",
-                                        "[1 2]", "\"x", "{\"a\":1}x", "[1]]",    "nul",      "tru",
-                                        "{a:1}", "]",   ",",          "\\",      "[\"\\"};
+    static const char *const wrong[] = {
+        "",    " ",   "{",     "{\"a\"}",     "{\"a\":}", "[1,]", "[1 2]", "\"x", "{\"a\":1}x", "[1]]",
+        "nul", "tru", "{a:1}", "{\"a\":xyz}", "[1x]",     "-",    "]",     ",",   "\\",         "[\"\\"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         if (of(wrong[i]).kind != PIECE_ABSENT)
             fail_msg("%s is taken for JSON", wrong[i]);
@@ -176,6 +176,8 @@ static void arguments_of_a_call_are_found(void **state)
     assert_null(python_argument(NULL, call, -1));
     assert_null(python_keyword(NULL, call, "name"));
     assert_null(python_keyword(NULL, "no call", "name"));
+    assert_null(python_keyword(NULL, "f.g('x', 1q])", "name")); /* brackets that do not fit */
+    assert_null(python_argument(NULL, "f.g(1])", 5));
     talloc_free(first);
     talloc_free(second);
     talloc_free(keyword);
