@@ -112,7 +112,8 @@ const void *redis_part_first(struct app *app, enum redis_part part)
     return NULL;
 }
 
-void redis_row_add(struct row_list *list, const char *server, const char *node, const void *item, char *id)
+void redis_row_add(struct row_list *list, const char *server, const char *node, const void *item,
+                   const char *id)
 {
     struct redis_row *row = talloc_zero(list, struct redis_row);
     if (!row || !id)

@@ -40,7 +40,8 @@ struct value redis_row_server(const void *row);
 void redis_part_rows(struct app *app, enum redis_part part, struct row_list *list,
                      void (*each)(struct row_list *list, const char *server, const void *snapshot));
 /* One row; `id` is allocated under the list. */
-void redis_row_add(struct row_list *list, const char *server, const char *node, const void *item, char *id);
+void redis_row_add(struct row_list *list, const char *server, const char *node, const void *item,
+                   const char *id);
 /* The first snapshot of a part that is shown, or NULL; for notes. */
 const void *redis_part_first(struct app *app, enum redis_part part);
 

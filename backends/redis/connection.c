@@ -89,6 +89,8 @@ void connection_arm_tick(struct redis_connection *c)
 void connection_watch(struct redis_connection *c, int events)
 {
     struct ev_loop *ev = loop_ev(c->loop);
+    if (!c->context)
+        return;
     if (ev_is_active(&c->io) && c->io.fd == c->context->fd && (c->io.events & (EV_READ | EV_WRITE)) == events)
         return;
     ev_io_stop(ev, &c->io);

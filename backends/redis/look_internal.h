@@ -117,7 +117,7 @@ struct look_pass {
 /* Asks which databases have keys, on all nodes; then next or failed. */
 void look_pass_begin(struct look_pass *pass);
 /* The answer of a step: next or failed. */
-void look_pass_done(void *pass, const struct error *error);
+void look_pass_done(void *data, const struct error *error);
 /* The next window of the database, from its cursor; `type` NULL: all. */
 void look_pass_scan(struct look_pass *pass, const char *count, const char *type,
                     void (*reply)(void *data, int index, const struct redisReply *reply,

@@ -34,7 +34,7 @@ static void databases_reply(void *data, int index, const struct redisReply *repl
     }
     while (reply->type == REDIS_REPLY_STRING &&
            info_next(reply->str, reply->len, &at, "db", name, sizeof name, value, sizeof value)) {
-        int number = atoi(name + 2);
+        int number = (int)strtol(name + 2, NULL, 10);
         int64_t keys = info_field(value, "keys", 0);
         if (keys <= 0 || number < 0 || number >= LOOK_DATABASES || name[2] < '0' || name[2] > '9')
             continue;

@@ -153,7 +153,10 @@ void look_read_slowlog(struct redis_slowlog *slowlog, const char *node, const re
         }
         bool script = slow->command && strncasecmp(slow->command, "eval", 4) == 0;
         if (script) /* the script itself is long; its first key stands behind the count */
-            key = words->elements > 3 && words->element[2]->str && atoi(words->element[2]->str) > 0 ? 3 : 64;
+            key =
+                words->elements > 3 && words->element[2]->str && strtol(words->element[2]->str, NULL, 10) > 0
+                    ? 3
+                    : 64;
         if (slow->command && strcasecmp(slow->command, "auth") != 0 && key < words->elements)
             slow->key = string_of(slowlog, words->element[key]);
         if (entry->elements >= 6) {

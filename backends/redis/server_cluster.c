@@ -223,16 +223,19 @@ static void send_leg(struct batch *batch, struct redis_node *node, const int *in
 /* "MOVED 3999 127.0.0.1:6381", with the host left out when it is the same. NULL: nothing of the kind. */
 static struct redis_node *redirected(struct redis_server *server, const char *why, bool *ask)
 {
-    char kind[8], host[256];
-    int slot, port;
+    char host[256], *end;
     size_t index;
-    const char *colon = strrchr(why, ':');
-    if (sscanf(why, "%7s %d %255[^\n]", kind, &slot, host) != 3 || !colon || slot < 0 || slot >= REDIS_SLOTS)
+    *ask = strncmp(why, "ASK ", 4) == 0;
+    if (!*ask && strncmp(why, "MOVED ", 6) != 0)
         return NULL;
-    *ask = strcmp(kind, "ASK") == 0;
-    if ((!*ask && strcmp(kind, "MOVED") != 0) || (port = atoi(colon + 1)) < 1)
+    long slot = strtol(strchr(why, ' ') + 1, &end, 10);
+    const char *where = *end == ' ' ? end + 1 : "", *colon = strrchr(where, ':');
+    if (slot < 0 || slot >= REDIS_SLOTS || !colon || (size_t)(colon - where) >= sizeof host)
         return NULL;
-    host[strlen(host) - strlen(colon)] = '\0';
+    int port = (int)strtol(colon + 1, &end, 10);
+    if (port < 1 || port > 65535)
+        return NULL;
+    snprintf(host, sizeof host, "%.*s", (int)(colon - where), where);
     char *name = *host ? must(talloc_strdup(NULL, host)) : asked_host(server);
     struct redis_place place = {.host = name, .port = port};
     char *text = redis_place_text(NULL, &place);

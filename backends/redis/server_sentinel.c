@@ -44,7 +44,7 @@ static void master_reply(void *data, int index, const struct redisReply *reply, 
         snprintf(server->sentinel_error.what, sizeof server->sentinel_error.what, "cannot ask the Sentinel");
     } else if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 && reply->element[0]->str &&
                reply->element[1]->str) {
-        set_master(server, reply->element[0]->str, atoi(reply->element[1]->str));
+        set_master(server, reply->element[0]->str, (int)strtol(reply->element[1]->str, NULL, 10));
         return;
     } else {
         snprintf(why, sizeof why, "the Sentinel knows no master %s", server->definition->master);
