@@ -159,6 +159,21 @@ holds()
     eval "$1"
 }
 
+console=$PWD/build/asan/signalbox
+
+# What the console says of jobs, with what demo/up wrote and nothing else: through the bastion, as sb_watch.
+jobs()  # filter of jq, words...
+{
+    local filter=$1
+    shift
+    XDG_CONFIG_HOME=$DEMO_DIR/config XDG_STATE_HOME=$DEMO_DIR/state "$console" jobs -e demo --json "$@" | jq -e "$filter"
+}
+
+act()  # words: as sb_act
+{
+    XDG_CONFIG_HOME=$DEMO_DIR/config XDG_STATE_HOME=$DEMO_DIR/state "$console" jobs "$@" -e demo --yes --reason test
+}
+
 # --- up ---
 DEMO_DIR=$place/two DEMO_TENANTS=4 DEMO_ROWS=20000 DEMO_KIND=production DEMO_HOSTS=plain demo/up >"$place/two.log" 2>&1 &
 second=$!
@@ -269,6 +284,21 @@ check "beat sends" eventually on worker1 grep -q "Sending due task" "$(sed -n 's
 check "flood: one school fills the queue" holds '(($(broker llen reports) > 10000)) && [[ $(broker lrange reports -300 -1 |
     grep -c "\"_schema_name\": \"al_noor\"") -ge 299 ]]'
 check "flood: others wait behind it" holds 'broker lrange reports 0 99 | grep -c "\"_schema_name\": \"oak_park_academy\""'
+if [[ -x $console ]]; then
+    check "flood: the console sees it, and whose it is" jobs '.rows[] | select(.queue == "reports" and .ready > 10000)'
+    check "poison: the console sees it before it fires" jobs '.rows[] | select(.queue == "archive" and .poison > 0)'
+    check "the console sees both workers" jobs '[.rows[].worker] | contains(["default@worker1", "reports@worker1"])' --view workers
+    check "the console sees what beat sends" jobs '.rows[] | select(.task == "school.jobs.backup_all")' --view schedule
+    check "results-no-expiry: the console counts them" jobs '.sources[] | select(.feed == "failures" and .state == "live")' --view failures
+    check "poison: parked by sb_act" act park --queue archive --filter poison:A
+    check "poison: none of it is left in the queue" holds '! broker lrange archive 0 -1 | grep "^not json at all"'
+    check "poison: and put back" act unpark --queue archive
+    check "poison: it is there again" holds 'broker lrange archive 0 -1 | grep -c "^not json at all"'
+    check "flood: taken aside by sb_act" act tenant-aside --queue reports --tenant al_noor
+    check "flood: the others' jobs run" eventually holds '(($(broker llen reports) < 20))'
+    check "flood: and put back" act tenant-back --queue reports --tenant al_noor
+    check "the workers answer to sb_act" holds '[[ $(act ask 2>&1) == *"2 of 2 answered"* ]]'
+fi
 check "flood: switched off" demo/problem flood off
 check "flood: the others' jobs are still there" holds '(($(broker llen reports) < 500))'
 check "poison: what no worker can read is in the queue" holds 'broker lrange archive 0 -1 | grep -c "^not json at all"'
@@ -289,6 +319,10 @@ check "stuck-worker: goes on" eventually holds '(($(celery_count reports@worker1
 check "worker-killed: switched on" demo/problem worker-killed on
 check "worker-killed: gone" eventually holds '(($(celery_count reports@worker1 any) == 0))'
 check "worker-killed: what it held stays" holds 'broker hvals unacked | grep -cE "\"(reports|pdf|nightly)\"\]$"'
+if [[ -x $console ]]; then
+    check "worker-killed: the console misses it" jobs '.rows[] | select(.worker == "reports@worker1" and (.state == "silent" or .state == "ghost"))' \
+        --view workers
+fi
 check "worker-killed: switched off" demo/problem worker-killed off
 check "worker-killed: works again" eventually holds '(($(celery_count reports@worker1 any) >= 3))'
 check "beat-stopped: switched on" demo/problem beat-stopped on
