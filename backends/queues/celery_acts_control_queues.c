@@ -241,7 +241,8 @@ struct change *control_pause(struct celery_system *system, const char *queue, co
     json_object_put(argument);
     own->step->name = there(talloc_strdup(change, queue));
     own->step->target = own->step->name;
-    own->step->subject = there(talloc_asprintf(change, "%zu workers are asked", count));
+    own->step->subject =
+        there(talloc_asprintf(change, count == 1 ? "%zu worker is asked" : "%zu workers are asked", count));
     own->step->undo = there(talloc_asprintf(change, "resume %s", queue));
     control_confirm_name(change, queue, "the name of the queue");
     return change;

@@ -265,10 +265,13 @@ void celery_build_command(struct celery_step *own, const char *target, const cha
 
 /* ---- what became of it ---- */
 
-static int64_t ready_in(const struct celery_act *act)
+/* As it was seen later than `after` (monotonic); -1: it was not. */
+static int64_t ready_in(const struct celery_act *act, double after)
 {
     const struct queues_snapshot *snapshot = queue_system_queues(&act->system->base);
-    for (size_t i = 0; snapshot && i < snapshot->count; i++)
+    if (!snapshot || snapshot->snapshot.taken_monotonic <= after)
+        return -1;
+    for (size_t i = 0; i < snapshot->count; i++)
         if (strcmp(snapshot->queues[i].name, act->queue) == 0)
             return snapshot->queues[i].ready;
     return -1;
@@ -282,8 +285,10 @@ static bool watch(struct change *change, char *buffer, size_t size)
     if (!act->watched) {
         act->watched = true;
         act->watch_began = at;
+        /* Nobody may be looking at the queues now. */
+        feed_refresh(queue_system_feed(&act->system->base, PART_QUEUES));
     }
-    int64_t ready = ready_in(act);
+    int64_t ready = ready_in(act, act->watch_began);
     *buffer = '\0';
     if (ready < 0 || act->watch_before < 0)
         return at - act->watch_began > 10;
@@ -294,6 +299,6 @@ static bool watch(struct change *change, char *buffer, size_t size)
 
 void celery_build_watch(struct celery_act *act)
 {
-    act->watch_before = ready_in(act);
+    act->watch_before = ready_in(act, 0);
     act->change->watch = watch;
 }
