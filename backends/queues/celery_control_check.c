@@ -263,9 +263,11 @@ bool celery_control_check(const char *payload, size_t length, const struct celer
         return false;
     char *text = celery_body_decode(NULL, &envelope, &body_length, &why);
     struct json_object *body = text && is_printable(text, body_length) ? parse(text, body_length) : NULL;
-    right =
-        (body || refuse(error, "its body is no JSON")) && body_right(body, request, error) &&
-        (keys_once(text, body_length, count_keys(body)) || refuse(error, "its body says something twice"));
+    if (!text || !body)
+        right = refuse(error, "its body is no JSON");
+    else
+        right = body_right(body, request, error) && (keys_once(text, body_length, count_keys(body)) ||
+                                                     refuse(error, "its body says something twice"));
     json_object_put(body);
     talloc_free(text);
     return right;

@@ -351,7 +351,7 @@ static void look_at(struct look *look, const char *name)
                   look->now - look->heard->heard_at < fmax(SILENT_S, 3 * look->heard->frequency_s);
     if (look->heard)
         take_heard(look);
-    if (look->answer)
+    if (look->answer && answers)
         take_answer(look, answers->asked_at);
     judge(look);
     if (look->answer && answers && look->now - answers->asked_at < RUNNING_HOLD_S)
