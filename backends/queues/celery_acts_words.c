@@ -149,8 +149,8 @@ void celery_build_confirm_one(struct celery_act *act, const char *id)
     if (act->meant != 1 || !length)
         return;
     change->reach = REACH_ONE;
-    change->confirm = talloc_strdup(change, id + (length > 4 ? length - 4 : 0));
-    change->confirm_prompt = "the last four characters of the job";
+    change->confirm = talloc_strdup(change, id + (length > 2 ? length - 2 : 0));
+    change->confirm_prompt = "the last two characters of the job's id";
 }
 
 void celery_build_words(struct celery_act *act, int64_t count, const char *queue)
