@@ -249,7 +249,10 @@ static void write_config(const struct redis_box *r, int bus, const char *lines)
     fprintf(file, "bind 127.0.0.1\nport %d\nunixsocket %s\nunixsocketperm 700\ndir %s\n", r->port, r->socket,
             r->folder);
     if (!r->sentinel)
-        fprintf(file, "save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n");
+        fprintf(file,
+                "save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n"
+                "user sb_act on >act %s\n",
+                REDIS_BOX_ACT_RULES);
     if (lines && strstr(lines, "cluster-enabled yes"))
         fprintf(file, "cluster-port %d\ncluster-node-timeout 2000\n", bus);
     fputs(lines ? lines : "", file);

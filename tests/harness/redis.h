@@ -16,6 +16,16 @@
 
 struct redis_box;
 
+/* The login of changes in tests: it may do what docs/jobs.md says that it needs, so that each act proves that
+ * page; tests/meta/test_readme.sh compares the two. */
+#define REDIS_BOX_ACT "sb_act:act"
+#define REDIS_BOX_ACT_RULES                                                                                  \
+    "~* &* -@all +brpop +client|setname +del +eval +exists +expire +get +hdel +hexists +hget "               \
+    "+hmget +hset +incr +lindex +llen +lmove +lpop +lpos +lpush +lrange +lrem +lset +persist +ping "         \
+    "+publish +pubsub|numsub +rename +renamenx +rpop +rpoplpush +rpush +sadd +select +set +sismember +srem " \
+    "+sscan +unlink +xack +xadd +xclaim +xdel +xgroup|delconsumer +xinfo|consumers +xinfo|groups +xpending " \
+    "+xrange +zadd +zcard +zrange +zrem +zscore"
+
 /* Start it before threads run. `config`: further lines of redis.conf ("requirepass x\nuser a on >b ~*
  * +@all\n"), or NULL. Returns when it answers. Nothing is saved to disk unless the lines say so. */
 struct redis_box *redis_box_start(const char *config);
@@ -35,7 +45,7 @@ int redis_box_port(const struct redis_box *r);
 const char *redis_box_socket(const struct redis_box *r); /* borrowed */
 const char *redis_box_folder(const struct redis_box *r); /* borrowed */
 pid_t redis_box_pid(const struct redis_box *r);
-/* redis://[LOGIN@]127.0.0.1:PORT/DATABASE; login "user:password" or NULL. To free. */
+/* redis://[LOGIN@]127.0.0.1:PORT/DATABASE; login "user:password", REDIS_BOX_ACT or NULL. To free. */
 char *redis_box_url(const struct redis_box *r, int database, const char *login);
 /* The same through the Unix socket: unix://[LOGIN@]/PATH?db=N. To free. */
 char *redis_box_socket_url(const struct redis_box *r, int database, const char *login);

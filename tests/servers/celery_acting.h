@@ -152,7 +152,7 @@ static inline int stage_with(void **state, const char *config, const char *act_l
 
 static inline int stage_begin(void **state)
 {
-    return stage_with(state, NULL, NULL);
+    return stage_with(state, NULL, REDIS_BOX_ACT);
 }
 
 static inline int stage_end(void **state)

@@ -18,7 +18,7 @@
 struct scene {
     const char *module; /* "bullmq5" */
     struct redis_box *box;
-    char *url, folder[64], log[100], port[12];
+    char *url, *act_url, folder[64], log[100], port[12];
     struct board board;
     struct queue_system *system;
     struct partner *bullmq;
@@ -32,6 +32,7 @@ static void set_up_box(struct scene *s)
     snprintf(s->log, sizeof s->log, "%s/log", s->folder);
     s->box = redis_box_start("maxmemory-policy noeviction\n");
     s->url = redis_box_url(s->box, 0, NULL);
+    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
     snprintf(s->port, sizeof s->port, "%d", redis_box_port(s->box));
     setenv("NPM_MODULES", TEST_ROOT "/build/npm/node_modules", 1);
     s->keeper = keeper_start(s->folder); /* it hands the environment on */
@@ -54,6 +55,7 @@ static int tear_down(void **state)
     keeper_free(s->keeper);
     redis_box_free(s->box);
     free(s->url);
+    free(s->act_url);
     free(s);
     return 0;
 }
@@ -71,7 +73,7 @@ static int get_packages(void **state)
 
 static void open_board(struct scene *s)
 {
-    board_start_redis(&s->board, s->url, s->url, NULL, 0);
+    board_start_redis(&s->board, s->url, s->act_url, NULL, 0);
     s->system = board_system(&s->board, "bullmq");
 }
 

@@ -30,7 +30,7 @@ struct stage {
     struct queues *queues;
     struct audit *audit;
     struct access *access;
-    char *url, *folder;
+    char *url, *act_url, *folder;
     ev_timer tick;
     bool (*holds)(struct stage *s);
     bool held;
@@ -57,12 +57,13 @@ static int stage_begin(void **state)
     struct stage *s = talloc_zero(NULL, struct stage);
     s->box = redis_box_start(NULL);
     s->url = redis_box_url(s->box, 0, NULL);
+    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
     s->site = celery_site_new(s->url, NULL, NULL);
     s->folder = talloc_strdup(s, "/tmp/test_celery_control.XXXXXX");
     assert_non_null(mkdtemp(s->folder));
     setenv("XDG_STATE_HOME", s->folder, 1);
     s->loop = loop_new();
-    s->redis = (struct environment_redis){.name = "broker", .url = s->url, .act = s->url};
+    s->redis = (struct environment_redis){.name = "broker", .url = s->url, .act = s->act_url};
     s->environment = (struct environment){
         .name = "test", .kind = ENVIRONMENT_DEVELOPMENT, .redis = &s->redis, .redis_count = 1};
     s->audit = audit_new(s->loop, "test", NULL);
@@ -92,6 +93,7 @@ static int stage_end(void **state)
     redis_box_free(s->box);
     remove_folder(s->folder);
     free(s->url);
+    free(s->act_url);
     free(s->output);
     talloc_free(s);
     return 0;

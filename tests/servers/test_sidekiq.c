@@ -17,7 +17,7 @@
 
 struct scene {
     struct redis_box *box;
-    char *url, folder[64], log[100];
+    char *url, *act_url, folder[64], log[100];
     struct board board;
     struct queue_system *system;
     struct partner *sidekiq;
@@ -34,6 +34,7 @@ static int set_up(void **state)
     snprintf(s->log, sizeof s->log, "%s/log", s->folder);
     s->box = redis_box_start(NULL);
     s->url = redis_box_url(s->box, 0, NULL);
+    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
     setenv("REDIS_URL", s->url, 1);
     s->keeper = keeper_start(s->folder); /* it hands the environment on */
     *state = s;
@@ -49,13 +50,14 @@ static int tear_down(void **state)
     keeper_free(s->keeper);
     redis_box_free(s->box);
     free(s->url);
+    free(s->act_url);
     free(s);
     return 0;
 }
 
 static void open_board(struct scene *s)
 {
-    board_start_redis(&s->board, s->url, s->url, NULL, 0);
+    board_start_redis(&s->board, s->url, s->act_url, NULL, 0);
     s->system = board_system(&s->board, "sidekiq");
 }
 
