@@ -27,7 +27,7 @@ void bullmq_add_key(struct redis_batch *batch, const struct bullmq_system *syste
 
 int bullmq_major(const char *version)
 {
-    return version && strncmp(version, "bullmq:", 7) == 0 ? atoi(version + 7) : 0;
+    return version && strncmp(version, "bullmq:", 7) == 0 ? (int)strtol(version + 7, NULL, 10) : 0;
 }
 
 /* ---- finding queues ---- */
@@ -155,13 +155,13 @@ static size_t bullmq_shelves(struct queue_system *base, const void *context, con
                 here |= 1u << JOB_RETRYING;
             if (states && !(states & here))
                 continue;
-            (*shelves)[count++] =
-                (struct redis_shelf){.kind = places[j].list ? SHELF_LIST : SHELF_SORTED,
-                                     .key = bullmq_key(*shelves, system, name, places[j].kind),
-                                     .queue = name,
-                                     .state = places[j].state,
-                                     .head_last = places[j].list,
-                                     .count = -1};
+            struct redis_shelf *shelf = &(*shelves)[count++];
+            *shelf = (struct redis_shelf){.kind = places[j].list ? SHELF_LIST : SHELF_SORTED,
+                                          .key = bullmq_key(*shelves, system, name, places[j].kind),
+                                          .queue = name,
+                                          .state = places[j].state,
+                                          .head_last = places[j].list,
+                                          .count = -1};
         }
     }
     return count;

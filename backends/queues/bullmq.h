@@ -59,7 +59,7 @@ struct bullmq_client *bullmq_clients(const void *context, const char *prefix, co
 void bullmq_ask_queues(struct bullmq_system *system);
 void bullmq_ask_workers(struct bullmq_system *system);
 void bullmq_ask_schedule(struct bullmq_system *system);
-void bullmq_job(struct queue_system *system, const struct job *job,
+void bullmq_job(struct queue_system *base, const struct job *job,
                 void (*done)(void *data, const struct job_facts *facts, const struct error *error),
                 void *data);
 const char *bullmq_act_absent(const struct queue_system *system, enum queue_act act);

@@ -65,8 +65,8 @@ struct bullmq_client *bullmq_clients(const void *context, const char *prefix, co
              *idle = client_field(clients, line, length, "idle");
         client.id = client_field(clients, line, length, "id");
         client.address = client_field(clients, line, length, "addr");
-        client.age_s = age ? atof(age) : 0;
-        client.idle_s = idle ? atof(idle) : 0;
+        client.age_s = age ? strtod(age, NULL) : 0;
+        client.idle_s = idle ? strtod(idle, NULL) : 0;
         clients = or_die(talloc_realloc(context, clients, struct bullmq_client, *count + 1));
         clients[(*count)++] = client;
     }

@@ -307,15 +307,19 @@ char *pickle_string(const void *context, const char *bytes, size_t length, const
 /* "jobs/reports.py:14 in build": the file with the folder it lies in. */
 static char *place_of(const void *context, const char *line)
 {
-    char file[400], function[120] = "";
-    int number;
-    if (sscanf(line, " File \"%399[^\"]\", line %d, in %119[^\r\n]", file, &number, function) < 2)
+    const char *file = strchr(line, '"') + 1, *end = line + strcspn(line, "\n");
+    const char *quote = memchr(file, '"', (size_t)(end - file));
+    if (!quote || strncmp(quote, "\", line ", 8) != 0)
         return NULL;
-    const char *name = strrchr(file, '/');
-    while (name && name > file && name[-1] != '/')
-        name--;
-    return or_die(
-        talloc_asprintf(context, "%s:%d%s%s", name ? name : file, number, *function ? " in " : "", function));
+    const char *number = quote + 8;
+    int digits = (int)strspn(number, "0123456789");
+    const char *function = strncmp(number + digits, ", in ", 5) == 0 ? number + digits + 5 : end;
+    const char *name = quote;
+    for (int slashes = 0; name > file && slashes < 2; name--)
+        slashes += name[-1] == '/';
+    name += name > file; /* behind the slash */
+    return or_die(talloc_asprintf(context, "%.*s:%.*s%s%.*s", (int)(quote - name), name, digits, number,
+                                  function < end ? " in " : "", (int)(end - function), function));
 }
 
 void python_traceback(const void *context, const char *text, char **exception, char **message, char **frame)

@@ -89,7 +89,7 @@ static char *append_groups(char *text, const char *label, struct group *groups, 
 
 static char *describe(const void *context, const struct redis_act *act, const struct job *jobs, size_t count)
 {
-    struct group tasks[GROUPS], tenants[GROUPS], queues[GROUPS];
+    struct group tasks[GROUPS] = {{0}}, tenants[GROUPS] = {{0}}, queues[GROUPS] = {{0}};
     size_t task_count = 0, tenant_count = 0, queue_count = 0;
     for (size_t i = 0; i < count; i++) {
         count_name(tasks, &task_count, jobs[i].task);

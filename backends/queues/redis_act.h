@@ -35,7 +35,7 @@ struct redis_acting {
 struct queue_prepare *redis_act_prepare(struct queue_system *system, const struct redis_acting *acting,
                                         const struct queue_act_request *request,
                                         struct queue_prepare_handler handler);
-void redis_act_forsake(struct queue_prepare *prepare);
+void redis_act_forsake(struct queue_prepare *base);
 
 /* For `other`: a change with room for so many steps, environment, server and role filled in. */
 struct change *redis_change_new(struct queue_system *system, const char *verb, const char *past,

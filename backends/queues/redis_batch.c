@@ -262,7 +262,7 @@ const struct redis_answer *redis_batch_answer(const struct redis_batch *batch, s
 
 const struct error *redis_batch_refusal(const struct redis_batch *batch)
 {
-    return batch->refused ? &batch->refusal : NULL;
+    return batch && batch->refused ? &batch->refusal : NULL;
 }
 
 const char *redis_answer_text(const struct redis_answer *answer)

@@ -122,7 +122,6 @@ static void on_done(void *data, const struct queue_read_progress *progress, cons
     struct failures_read *read = data;
     struct redis_system *system = read->system;
     struct failures_snapshot *snapshot = read->snapshot;
-    struct failure_group *group, *next;
     system->reading = NULL;
     if (error) {
         queue_system_failed(&system->base, PART_FAILURES, error);
@@ -131,8 +130,8 @@ static void on_done(void *data, const struct queue_read_progress *progress, cons
     }
     size_t count = HASH_COUNT(read->groups);
     snapshot->failures = or_die(talloc_zero_array(snapshot, struct failure, count + 1));
-    HASH_ITER(hh, read->groups, group, next)
-    snapshot->failures[snapshot->count++] = group->failure;
+    for (const struct failure_group *group = read->groups; group; group = group->hh.next)
+        snapshot->failures[snapshot->count++] = group->failure;
     qsort(snapshot->failures, snapshot->count, sizeof *snapshot->failures, most_first);
     snapshot->scanned = progress->scanned;
     snapshot->total = progress->total;

@@ -148,9 +148,9 @@ static bool next_window(struct redis_read *read)
         bool tail = read->request.from == FROM_TAIL;
         bool passed = !is_stream(shelf) && read->at >= (tail ? INT64_MAX : size);
         if (!passed && read->skip && size >= 0 && !is_stream(shelf)) {
-            int64_t step = read->skip < size - read->at ? read->skip : size - read->at;
-            read->at += step;
-            read->skip -= step;
+            int64_t over = read->skip < size - read->at ? read->skip : size - read->at;
+            read->at += over;
+            read->skip -= over;
             passed = read->skip > 0 || (!tail && read->at >= size);
         }
         if (!passed && (size != 0 || is_stream(shelf)))
@@ -210,7 +210,7 @@ void redis_item_ask(struct queue_system *system, const struct redis_reading *rea
     item->command = redis_batch_count(batch);
     if (item->shelf->kind == SHELF_PENDING)
         redis_batch_add(batch, "XRANGE", item->shelf->key, item->bytes, item->bytes, "COUNT", "1", NULL);
-    else
+    else if (reading->ask_detail)
         reading->ask_detail(system, batch, item);
     item->commands = redis_batch_count(batch) - item->command;
 }

@@ -64,8 +64,8 @@ struct redis_reading {
 struct queue_read *redis_read_start(struct queue_system *system, const struct redis_reading *reading,
                                     const struct queue_read_request *request,
                                     struct queue_read_handler handler);
-void redis_read_stop(struct queue_read *read);
-void redis_read_forsake(struct queue_read *read);
+void redis_read_stop(struct queue_read *base);
+void redis_read_forsake(struct queue_read *base);
 
 /* Asks for the details of an item, and takes them from the answered batch. */
 void redis_item_ask(struct queue_system *system, const struct redis_reading *reading,

@@ -25,7 +25,7 @@ enum { REDIS_QUEUES_MOST = 10000 };
 void *redis_system_new(struct queue_search *search, const struct queue_place *place,
                        const struct queue_adapter *adapter, size_t size);
 /* Lets go of what is under way: for `close`. */
-void redis_system_close(struct queue_system *system);
+void redis_system_close(struct queue_system *base);
 /* Takes the names over (sorted, each once). */
 void redis_system_learn(struct redis_system *system, char **names, size_t count);
 bool redis_system_knows(const struct redis_system *system, const char *queue);
@@ -38,14 +38,14 @@ struct redis_part {
     void *snapshot; /* released with it, unless published */
 };
 /* A zeroed chunk of `size` that begins with a struct redis_part; one that is under way is withdrawn. */
-void *redis_part_begin(struct redis_system *system, enum queue_part part, size_t size, void *snapshot);
+void *redis_part_begin(struct redis_system *system, enum queue_part which, size_t size, void *snapshot);
 /* A batch for it, and sending it: `next` gets the part. */
 struct redis_batch *redis_part_batch(void *part);
-void redis_part_ask(void *part, struct redis_batch *batch,
+void redis_part_ask(void *data, struct redis_batch *batch,
                     void (*next)(void *part, struct redis_batch *batch, const struct error *error));
 /* Did all come? False: that it failed was told, and the part is gone. */
-bool redis_part_came(void *part, struct redis_batch *batch, const struct error *error);
-void redis_part_publish(void *part);
+bool redis_part_came(void *data, struct redis_batch *batch, const struct error *error);
+void redis_part_publish(void *data);
 
 /* A queue of which nothing is known yet: counts -1, NAN. */
 void queue_clear(struct queue *queue);

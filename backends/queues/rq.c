@@ -77,7 +77,8 @@ static size_t rq_shelves(struct queue_system *base, const void *context, const c
             if (states && !(states & here))
                 continue;
             const char *registry = places[j].registry;
-            (*shelves)[count++] = (struct redis_shelf){
+            struct redis_shelf *shelf = &(*shelves)[count++];
+            *shelf = (struct redis_shelf){
                 .kind = registry ? SHELF_SORTED : SHELF_LIST,
                 .key = or_die(talloc_asprintf(*shelves, "rq:%s:%s", registry ? registry : "queue", name)),
                 .queue = name,

@@ -246,7 +246,8 @@ bool rq_fill(struct queue_system *system, const void *context, const struct redi
         job->finished_at = job->started_at;
     if (item->shelf->state == JOB_SCHEDULED)
         job->eta = item->score;
-    job->limit_s = timeout && atof(timeout) > 0 ? atof(timeout) : 0;
+    double seconds = timeout ? strtod(timeout, NULL) : 0;
+    job->limit_s = seconds > 0 ? seconds : 0;
     job->worker = field(item, FIELD_WORKER);
     job->parent = NULL;
     if (field(item, FIELD_DEPENDENCIES) && strcmp(field(item, FIELD_DEPENDENCIES), "[]") != 0)

@@ -115,7 +115,7 @@ static void read_worker(struct rq_workers *asking, struct worker *worker, const 
     const void *context = asking->snapshot;
 #define TEXT_OF(field) redis_answer_text(redis_answer_field(hash, field))
 #define NUMBER_OF(field) redis_answer_integer(redis_answer_field(hash, field), 0)
-    *worker = (struct worker){.id = keep(context, name),
+    *worker = (struct worker){.id = or_die(talloc_strdup(context, name)),
                               .host = keep(context, TEXT_OF("hostname")),
                               .pid = (int)NUMBER_OF("pid"),
                               .seen_at = rq_time(TEXT_OF("last_heartbeat")),

@@ -155,20 +155,24 @@ static size_t sidekiq_shelves(struct queue_system *base, const void *context, co
     const char *only = queue ? or_die(talloc_strdup(*shelves, queue)) : NULL;
     for (size_t i = 0; i < queues && (!states || states & 1u << JOB_READY); i++) {
         const char *name = only ? only : or_die(talloc_strdup(*shelves, system->redis.queues[i]));
-        (*shelves)[count++] = (struct redis_shelf){.kind = SHELF_LIST,
-                                                   .key = sidekiq_key(*shelves, system, "queue:", name),
-                                                   .queue = name,
-                                                   .state = JOB_READY,
-                                                   .head_last = true,
-                                                   .count = -1};
+        struct redis_shelf *shelf = &(*shelves)[count++];
+        *shelf = (struct redis_shelf){.kind = SHELF_LIST,
+                                      .key = sidekiq_key(*shelves, system, "queue:", name),
+                                      .queue = name,
+                                      .state = JOB_READY,
+                                      .head_last = true,
+                                      .count = -1};
     }
-    for (size_t i = 0; i < 3; i++)
-        if (!states || states & 1u << sets[i].state)
-            (*shelves)[count++] = (struct redis_shelf){.kind = SHELF_SORTED,
-                                                       .key = sidekiq_key(*shelves, system, sets[i].set, ""),
-                                                       .queue = only,
-                                                       .state = sets[i].state,
-                                                       .count = -1};
+    for (size_t i = 0; i < 3; i++) {
+        if (states && !(states & 1u << sets[i].state))
+            continue;
+        struct redis_shelf *shelf = &(*shelves)[count++];
+        *shelf = (struct redis_shelf){.kind = SHELF_SORTED,
+                                      .key = sidekiq_key(*shelves, system, sets[i].set, ""),
+                                      .queue = only,
+                                      .state = sets[i].state,
+                                      .count = -1};
+    }
     return count;
 }
 

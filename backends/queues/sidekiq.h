@@ -51,7 +51,7 @@ char *sidekiq_again(const void *context, const char *text, size_t length, double
 
 void sidekiq_ask_queues(struct sidekiq_system *system);
 void sidekiq_ask_workers(struct sidekiq_system *system);
-void sidekiq_close(struct queue_system *system);
+void sidekiq_close(struct queue_system *base);
 void sidekiq_job(struct queue_system *system, const struct job *job,
                  void (*done)(void *data, const struct job_facts *facts, const struct error *error),
                  void *data);

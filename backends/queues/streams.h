@@ -55,15 +55,15 @@ bool streams_scanned(struct streams_system *system, const struct redis_answer *a
 /* Makes what was scanned, and what settings name, the known streams. */
 void streams_take_found(struct streams_system *system);
 /* XINFO STREAM and XINFO GROUPS of each known stream, and what they answered. */
-void streams_ask_places(struct queue_system *system, struct redis_batch *batch);
-void streams_take_places(struct queue_system *system, const struct redis_batch *batch);
+void streams_ask_places(struct queue_system *base, struct redis_batch *batch);
+void streams_take_places(struct queue_system *base, const struct redis_batch *batch);
 
 bool streams_fill(struct queue_system *system, const void *context, const struct redis_item *item,
                   struct job *job, const char **body, size_t *body_length);
 
 void streams_ask_queues(struct streams_system *system);
 void streams_ask_workers(struct streams_system *system);
-void streams_job(struct queue_system *system, const struct job *job,
+void streams_job(struct queue_system *base, const struct job *job,
                  void (*done)(void *data, const struct job_facts *facts, const struct error *error),
                  void *data);
 const char *streams_act_absent(const struct queue_system *system, enum queue_act act);
