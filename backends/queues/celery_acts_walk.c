@@ -300,7 +300,7 @@ static void piece_done(struct celery_step *own, const struct error *error, bool 
 static void turn(struct celery_step *own)
 {
     struct walk *walk = own->engine;
-    struct celery_command *commands[2];
+    struct celery_command *commands[3];
     int count = 0;
     if (walk->over || walk->taking)
         return;
@@ -318,8 +318,9 @@ static void turn(struct celery_step *own)
         commands[count++] = move_command(own, piece(walk));
     else if (walk->pending)
         return;
-    struct celery_command *reading = read_command(own);
-    if (reading)
+    /* A window more than the next piece needs: that is decided while the server works on this one. */
+    struct celery_command *reading;
+    while (count < 3 && (reading = read_command(own)))
         commands[count++] = reading;
     if (count)
         celery_step_call(own, commands, count,
