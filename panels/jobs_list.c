@@ -97,7 +97,9 @@ static struct value value_of_flags(const void *row)
 }
 static struct value value_of_poison(const void *row)
 {
-    struct value value = JOB(row)->poison ? value_text(job_poison_name(JOB(row)->poison)) : value_blank();
+    if (!JOB(row)->poison)
+        return value_blank();
+    struct value value = value_text(job_poison_name(JOB(row)->poison));
     value.severity = JOB(row)->poison >= POISON_B ? SEVERITY_CRITICAL : SEVERITY_WARNING;
     return value;
 }

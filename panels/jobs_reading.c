@@ -376,7 +376,7 @@ char *jobs_reading_text(const struct jobs_reading *reading, char *buffer, size_t
     static const char *const ends[] = {
         [FROM_HEAD] = "those that run next first", [FROM_TAIL] = "the newest first", [FROM_ANY] = "a sample"};
     const struct jobs_found *found = reading->found;
-    char matched[32], scanned[32], total[32], percent[32], kept[64] = "";
+    char matched[32], scanned[32], total[32], percent[32], kept[64] = "", of[80] = "";
     if (!found) {
         snprintf(buffer, size, "reading");
         return buffer;
@@ -390,14 +390,13 @@ char *jobs_reading_text(const struct jobs_reading *reading, char *buffer, size_t
     if (found->matched > (int64_t)found->count)
         snprintf(kept, sizeof kept, ", the first %s are shown",
                  format_count(scanned, sizeof scanned, (double)found->count));
-    snprintf(buffer, size, "%s match \"%s\"%s · scanned %s of %s (%s)%s",
+    if (found->total > 0)
+        snprintf(of, sizeof of, " of %s (%s)", format_count(total, sizeof total, (double)found->total),
+                 format_percent(percent, sizeof percent,
+                                fmin(100, 100.0 * (double)found->scanned / (double)found->total)));
+    snprintf(buffer, size, "%s match \"%s\"%s · scanned %s%s%s",
              format_count(matched, sizeof matched, (double)found->matched), job_filter_text(reading->filter),
-             kept, format_count(scanned, sizeof scanned, (double)found->scanned),
-             found->total < 0 ? "?" : format_count(total, sizeof total, (double)found->total),
-             found->total > 0
-                 ? format_percent(percent, sizeof percent,
-                                  fmin(100, 100.0 * (double)found->scanned / (double)found->total))
-                 : "?",
+             kept, format_count(scanned, sizeof scanned, (double)found->scanned), of,
              reading->read_count ? " · C-c stops"
              : found->complete   ? ""
                                  : " · stopped");

@@ -373,7 +373,7 @@ static const char *note_of(const struct celery_system *system, struct workers_sn
     const struct celery_answers *answers = celery_answers(system);
     char age[32];
     if (error)
-        return talloc_asprintf(snapshot, "events cannot be heard: %s", error->why);
+        return talloc_asprintf(snapshot, "events are not heard: %s", error->why);
     int64_t garbage = celery_watch_garbage(system);
     if (garbage > 0)
         return talloc_asprintf(snapshot, "%lld messages among the events were none", (long long)garbage);
