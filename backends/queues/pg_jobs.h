@@ -156,7 +156,8 @@ struct pg_jobs {
     uint64_t catalog_version; /* that they were taken from */
     const char *data_tenant;  /* SQL: the tenant out of the layout's data */
     bool lite;                /* counting everything took too long */
-    double lite_until;
+    bool sampled;             /* so did looking through all that failed */
+    double lite_until, sampled_until;
     struct {
         double begun, cost, answered; /* monotonic */
         struct error error;           /* of the last answer */
@@ -168,6 +169,7 @@ struct pg_jobs {
         int from;
         int64_t offset;
         size_t state;
+        bool indexed;
         char *keys[3];
     } page;
 };
@@ -198,6 +200,8 @@ void pg_jobs_forsake_prepare(struct queue_prepare *prepare);
 void pg_jobs_follow_tenants(struct pg_jobs *jobs);
 /* The text with the placeholders for one schema filled in. Talloc string under context. */
 char *pg_jobs_sql(const void *context, const char *schema, const char *text);
+/* The FROM of a layout with so many percent of the blocks of its first table, at random. */
+char *pg_jobs_sampled(const void *context, const char *from, double percent);
 /* 'text' with what must be escaped; for a NULL: NULL. */
 char *pg_literal(const void *context, const char *text);
 /* "text" */

@@ -13,6 +13,7 @@
 enum { DEADLINE_S = 10, QUEUES_MOST = 10000, RUNNING_MOST = 200, FAILED_MOST = 2000, SHARE_MOST = 20000 };
 #define HISTORY_S 10
 #define LITE_S 600
+#define SAMPLE_PERCENT 5
 #define DUTY 30 /* a question is not asked again before so many times of what it took */
 
 enum kind {
@@ -429,6 +430,7 @@ static void part_rows(void *data, int index, const struct pg_rows *rows, const s
 }
 
 static void begin(struct part_run *run);
+static void finish_failures(struct part_run *run);
 
 static void *fresh_snapshot(enum queue_part part)
 {
@@ -444,14 +446,21 @@ static void *fresh_snapshot(enum queue_part part)
     }
 }
 
-static bool try_lite(struct part_run *run)
+/* What takes too long in full is asked once more for less, and so for a while. */
+static bool try_less(struct part_run *run)
 {
     struct pg_jobs *jobs = run->jobs;
-    if (run->part != PART_QUEUES || jobs->lite || !jobs->layout->queues_lite ||
-        run->error.kind != ERROR_TIMEOUT || jobs->base.closed)
+    if (run->error.kind != ERROR_TIMEOUT || jobs->base.closed)
         return false;
-    jobs->lite = true;
-    jobs->lite_until = clock_monotonic() + LITE_S;
+    if (run->part == PART_QUEUES && !jobs->lite && jobs->layout->queues_lite) {
+        jobs->lite = true;
+        jobs->lite_until = clock_monotonic() + LITE_S;
+    } else if (run->part == PART_FAILURES && !jobs->sampled) {
+        jobs->sampled = true;
+        jobs->sampled_until = clock_monotonic() + LITE_S;
+    } else {
+        return false;
+    }
     snapshot_release(run->snapshot);
     talloc_free(run->statements);
     error_clear(&run->error);
@@ -468,7 +477,7 @@ static void part_done(void *data, const struct error *error)
     enum queue_part part = run->part;
     if (error && !run->error.kind)
         run->error = *error;
-    if (try_lite(run))
+    if (try_less(run))
         return;
     jobs->parts[part].answered = clock_monotonic();
     jobs->parts[part].cost = jobs->parts[part].answered - jobs->parts[part].begun;
@@ -487,6 +496,8 @@ static void part_done(void *data, const struct error *error)
             finish_queues(run);
         else if (part == PART_SCHEDULE)
             finish_schedule(run);
+        else if (part == PART_FAILURES)
+            finish_failures(run);
         else if (part == PART_WORKERS)
             ((struct workers_snapshot *)run->snapshot)->note = jobs->layout->workers_note;
         queue_system_publish(&jobs->base, part, run->snapshot);
@@ -525,6 +536,23 @@ static char *state_text(struct part_run *run, enum job_state state, const char *
                            order, limit);
 }
 
+static char *sample_text(struct part_run *run, const struct pg_state *state)
+{
+    return talloc_asprintf(
+        run, "SELECT NULL, NULL, NULL, %s FROM %s WHERE %s LIMIT %d", pg_jobs_columns(run, run->jobs, false),
+        pg_jobs_sampled(run, run->jobs->layout->from, SAMPLE_PERCENT), state->where, FAILED_MOST);
+}
+
+static void finish_failures(struct part_run *run)
+{
+    struct failures_snapshot *snapshot = run->snapshot;
+    if (!run->jobs->sampled)
+        return;
+    snapshot->total = -1;
+    snapshot->note =
+        talloc_asprintf(snapshot, "too many jobs to look through: from %d %% of the table", SAMPLE_PERCENT);
+}
+
 static void add_statements(struct part_run *run, const char *schema)
 {
     const struct pg_layout *layout = run->jobs->layout;
@@ -543,9 +571,11 @@ static void add_statements(struct part_run *run, const char *schema)
             add(run, ASK_RUNNING, schema, text);
         break;
     case PART_FAILURES:
-        if ((text = state_text(run, JOB_FAILED, "DESC", FAILED_MOST)))
+        if (failed && run->jobs->sampled)
+            add(run, ASK_FAILED, schema, sample_text(run, failed));
+        else if ((text = state_text(run, JOB_FAILED, "DESC", FAILED_MOST)))
             add(run, ASK_FAILED, schema, text);
-        if (failed)
+        if (failed && !run->jobs->sampled)
             add(run, ASK_FAILED_COUNT, schema,
                 talloc_asprintf(run, "SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s LIMIT 100000) AS s",
                                 layout->from, failed->where));
@@ -590,6 +620,8 @@ void pg_jobs_ask(struct queue_system *system, enum queue_part part)
     struct pg_jobs *jobs = (struct pg_jobs *)system;
     if (jobs->lite && clock_monotonic() > jobs->lite_until)
         jobs->lite = false;
+    if (jobs->sampled && clock_monotonic() > jobs->sampled_until)
+        jobs->sampled = false;
     if (too_soon(jobs, part)) {
         if (jobs->parts[part].error.kind)
             queue_system_failed(system, part, &jobs->parts[part].error);

@@ -13,7 +13,7 @@
 #include "backends/queues/pg_jobs.h"
 #include "core/clock.h"
 
-enum { WINDOW = 500, DEADLINE_S = 8, OFFSET_MOST = 20000 };
+enum { WINDOW = 500, DEADLINE_S = 8, OFFSET_MOST = 20000, SORTED_MOST = 50000 };
 
 struct pg_read {
     struct queue_read read;
@@ -28,6 +28,7 @@ struct pg_read {
     int64_t skip;         /* still to be passed over */
     double begun, asked;
     bool in_flight, forsaken, stopping, sampling;
+    bool indexed; /* there are too many to sort: in an order that an index has */
     ev_timer next;
 };
 
@@ -75,6 +76,7 @@ static void remember_page(struct pg_read *self)
     jobs->page.from = self->request.from;
     jobs->page.offset = self->request.offset + self->progress.matched;
     jobs->page.state = self->state;
+    jobs->page.indexed = self->indexed;
     for (int i = 0; i < 3; i++) {
         talloc_free(jobs->page.keys[i]);
         jobs->page.keys[i] = talloc_steal(jobs, self->keys[i]);
@@ -162,44 +164,71 @@ static void add_conditions(struct pg_read *self, struct window_sql *sql, const s
         add(sql, " AND false");
 }
 
-static struct window_sql *window_text(struct pg_read *self, const struct pg_state *state, int limit)
+/* What a window is ordered by. Among too many to sort, ready ones come by the time that they were due, which
+ * an index has; and finished ones, whose order hardly matters, by their id within a queue. */
+struct order {
+    const char *rank, *when; /* NULL: not by it */
+};
+
+static struct order choose_order(const struct pg_read *self, const struct pg_state *state)
 {
-    struct pg_jobs *jobs = self->jobs;
-    const struct pg_layout *layout = jobs->layout;
-    bool indexed = jobs->lite && state->when_indexed;
-    const char *when = indexed ? state->when_indexed : state->when;
-    const char *rank = indexed ? NULL : state->rank, *id = layout->columns[PG_ID];
+    struct order order = {.rank = state->rank, .when = state->when};
+    bool finished = state->state == JOB_FAILED || state->state == JOB_DONE || state->state == JOB_CANCELLED;
+    if (!self->indexed)
+        return order;
+    if (state->when_indexed)
+        order = (struct order){.when = state->when_indexed};
+    else if (finished && self->request.queue)
+        order = (struct order){NULL, NULL};
+    return order;
+}
+
+static void add_window(struct pg_read *self, struct window_sql *sql, struct order by, int limit)
+{
+    const char *type = self->jobs->layout->id_type, *id = self->jobs->layout->columns[PG_ID];
     const char *order = self->request.from == FROM_TAIL ? "DESC" : "ASC";
     const char *than = self->request.from == FROM_TAIL ? "<" : ">";
-    char *keys = talloc_asprintf(self, "%s, (%s)::text, (%s)::text", rank ? rank : "NULL", when, id);
+    if (self->keys[2]) {
+        add(sql, " AND (");
+        if (by.rank)
+            add(sql, "%s, ", by.rank);
+        if (by.when)
+            add(sql, "%s, ", by.when);
+        add(sql, "%s) %s (", id, than);
+        if (by.rank)
+            add(sql, "%s, ", add_value(sql, self->keys[0], "bigint"));
+        if (by.when)
+            add(sql, "%s, ", add_value(sql, self->keys[1], "timestamptz"));
+        add(sql, "%s)", add_value(sql, self->keys[2], type));
+    }
+    add(sql, " ORDER BY ");
+    if (by.rank)
+        add(sql, "%s %s, ", by.rank, order);
+    if (by.when)
+        add(sql, "%s %s, ", by.when, order);
+    add(sql, "%s %s LIMIT %d", id, order, limit);
+}
+
+static struct window_sql *window_text(struct pg_read *self, const struct pg_state *state, int limit)
+{
+    const struct pg_layout *layout = self->jobs->layout;
+    struct order by = choose_order(self, state);
+    char *keys = talloc_asprintf(self, "%s, (%s)::text, (%s)::text", by.rank ? by.rank : "NULL",
+                                 by.when ? by.when : "NULL", layout->columns[PG_ID]);
     struct window_sql *sql = begin_sql(self, keys);
     talloc_free(keys);
     add(sql, "%s", layout->from);
     add_conditions(self, sql, state);
-    if (self->keys[2] && rank && self->keys[0])
-        add(sql, " AND (%s, %s, %s) %s (%s, %s, %s)", rank, when, id, than,
-            add_value(sql, self->keys[0], "bigint"), add_value(sql, self->keys[1], "timestamptz"),
-            add_value(sql, self->keys[2], layout->id_type));
-    else if (self->keys[2])
-        add(sql, " AND (%s, %s) %s (%s, %s)", when, id, than, add_value(sql, self->keys[1], "timestamptz"),
-            add_value(sql, self->keys[2], layout->id_type));
-    add(sql, " ORDER BY ");
-    if (rank)
-        add(sql, "%s %s, ", rank, order);
-    add(sql, "%s %s, %s %s LIMIT %d", when, order, id, order, limit);
+    add_window(self, sql, by, limit);
     return sql;
 }
 
 /* Blocks of the table at random: each row at most once. */
 static struct window_sql *sample_text(struct pg_read *self, const struct pg_state *state, int limit)
 {
-    const char *from = self->jobs->layout->from; /* "@job AS j JOIN ..." */
-    size_t alias = strcspn(from, " ");
-    alias += from[alias] ? 4 + strcspn(from + alias + 4, " ") : 0;
     double total = self->progress.total > 0 ? (double)self->progress.total : 100.0 * limit;
     struct window_sql *sql = begin_sql(self, "NULL, NULL, NULL");
-    add(sql, "%.*s TABLESAMPLE SYSTEM (%.6f)%s", (int)alias, from,
-        fmin(100, fmax(0.001, 300.0 * limit / total)), from + alias);
+    add(sql, "%s", pg_jobs_sampled(sql, self->jobs->layout->from, 300.0 * limit / total));
     add_conditions(self, sql, state);
     add(sql, " ORDER BY random() LIMIT %d", limit);
     return sql;
@@ -270,7 +299,7 @@ static bool is_enough(const struct pg_read *self)
 
 static int window_size(const struct pg_read *self)
 {
-    int64_t size = WINDOW;
+    int64_t size = self->sampling ? 4 * WINDOW : WINDOW;
     if (self->request.limit && !self->request.filter && !self->skip &&
         self->request.limit - self->progress.matched < size)
         size = self->request.limit - self->progress.matched;
@@ -320,6 +349,12 @@ static void window_done(void *data, const struct error *error)
         self->error = *error;
     if (self->forsaken || self->jobs->base.closed) {
         finish(self);
+        return;
+    }
+    if (self->error.kind == ERROR_TIMEOUT && !error && !self->indexed && !self->keys[2]) {
+        error_clear(&self->error);
+        self->indexed = true;
+        next_after(self, 0);
         return;
     }
     if (self->error.kind) {
@@ -396,6 +431,7 @@ static void continue_page(struct pg_read *self)
         return;
     self->skip = 0;
     self->state = jobs->page.state;
+    self->indexed = jobs->page.indexed;
     for (int i = 0; i < 3; i++)
         self->keys[i] = jobs->page.keys[i] ? talloc_strdup(self, jobs->page.keys[i]) : NULL;
 }
@@ -419,6 +455,7 @@ struct queue_read *pg_jobs_read(struct queue_system *system, const struct queue_
     talloc_set_destructor(self, read_free);
     self->progress.total = expected_total(self);
     self->sampling = request->from == FROM_ANY && (self->progress.total < 0 || self->progress.total > 2000);
+    self->indexed = self->jobs->lite || self->progress.total > SORTED_MOST;
     continue_page(self);
     if (self->skip > OFFSET_MOST)
         error_set(&self->error, ERROR_UNSUPPORTED, system->place, "cannot read jobs",

@@ -1,6 +1,7 @@
 /* Texts of job tables: what a JSON document looks like without its values, where a traceback points to,
  * literals and names for SQL. */
 #include <json-c/json.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <talloc.h>
@@ -124,6 +125,15 @@ char *pg_literal(const void *context, const char *text)
 char *pg_identifier(const void *context, const char *text)
 {
     return quoted(context, text, '"');
+}
+
+/* "@job AS j JOIN ..." */
+char *pg_jobs_sampled(const void *context, const char *from, double percent)
+{
+    size_t alias = strcspn(from, " ");
+    alias += from[alias] ? 4 + strcspn(from + alias + 4, " ") : 0;
+    return talloc_asprintf(context, "%.*s TABLESAMPLE SYSTEM (%.6f)%s", (int)alias, from,
+                           fmin(100, fmax(0.001, percent)), from + alias);
 }
 
 char *pg_jobs_sql(const void *context, const char *schema, const char *text)

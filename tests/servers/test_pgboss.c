@@ -368,9 +368,8 @@ static void schedule(struct scene *s, struct queue_system *system, struct partne
 static void too_many_to_count(struct scene *s, struct queue_system *system, struct partner *boss, int major)
 {
     size_t count;
-    free(partner_ask(boss, "{\"op\":\"idle\",\"name\":\"reports\"}"));
-    free(send_job(boss, "reports", "{\"tenant\":\"al_noor\"}", "{}"));
-    free(send_job(boss, "reports", "{}", "{\"startAfter\":3600}"));
+    free(send_job(boss, "dead", "{\"tenant\":\"al_noor\"}", "{}"));
+    free(send_job(boss, "dead", "{}", "{\"startAfter\":3600}"));
     char *sql =
         talloc_asprintf(NULL,
                         "UPDATE boss%d.job SET state = 'failed' WHERE state = 'completed';"
@@ -379,19 +378,21 @@ static void too_many_to_count(struct scene *s, struct queue_system *system, stru
                         major, major, major);
     cluster_do(s->cluster, sql);
     talloc_free(sql);
-    const struct queue *reports = board_queue(&s->board, system, "reports");
-    assert_int_equal(reports->ready, 1);
-    assert_int_equal(reports->scheduled, 1);
-    assert_int_equal(reports->done, -1);
-    assert_int_equal(reports->failed, -1);
-    assert_int_equal(reports->head_age_source, HEAD_AGE_EXACT);
+    const struct queue *dead = board_queue(&s->board, system, "dead");
+    assert_int_equal(dead->ready, 1);
+    assert_int_equal(dead->scheduled, 1);
+    assert_int_equal(dead->done, -1);
+    assert_int_equal(dead->failed, -1);
+    assert_int_equal(dead->head_age_source, HEAD_AGE_EXACT);
     assert_non_null(strstr(queue_system_queues(system)->note, "too many jobs to count all"));
-    struct job *jobs = jobs_in(s, system, "reports", JOB_READY, NULL, &count);
+    struct job *jobs = jobs_in(s, system, "dead", JOB_READY, NULL, &count);
     assert_int_equal(count, 1);
     talloc_free(jobs);
-    const struct error *error = board_part_error(&s->board, system, PART_FAILURES);
-    assert_int_equal(error->kind, ERROR_TIMEOUT);
-    assert_non_null(strstr(error->todo, "given up after 2 s"));
+    /* Of what failed a sample of the table tells; here it has a block or none. */
+    const struct failures_snapshot *failed = board_part(&s->board, system, PART_FAILURES);
+    assert_int_equal(failed->total, -1);
+    assert_non_null(strstr(failed->note, "too many jobs to look through"));
+    assert_true(failed->scanned <= 20);
 }
 
 static void each_version(void **state, int major)

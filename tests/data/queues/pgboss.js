@@ -21,7 +21,6 @@ const ops = {
     else await boss.work(name, { pollingIntervalSeconds: 0.5 }, async ([job]) => run(job))
     return 'ok'
   },
-  idle: async ({ name }) => (await boss.offWork(name), 'ok'),
   mend: async () => ((mended = true), 'ok'),
   ran: async () => ran.length,
   has: async ({ id }) => ran.includes(id) ? 1 : 0,
