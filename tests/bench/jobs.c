@@ -465,6 +465,7 @@ static bool print_line(const char *figure, double budget, double ours, double pe
 
 static bool report(const struct jobs_figures *f, int64_t jobs)
 {
+    const int64_t of_task = jobs / BULK_TASK_SHARE, of_tenant = jobs / BULK_SHARE;
     bool met = true;
     char title[64];
     snprintf(title, sizeof title, "a Celery queue of %lld jobs", (long long)jobs);
@@ -480,17 +481,17 @@ static bool report(const struct jobs_figures *f, int64_t jobs)
     LINE("  commands that took the server over 5 ms", 0, f->scan_slow, NAN, 0);
     LINE("  the slowest of them, ms", NAN, f->slow_ms, NAN, 1);
     LINE("jobs of one task found, unpaced, s", NAN, f->match_s, f->peer_s, 2);
-    LINE("  missed, or too many", 0, fabs(f->matched - (double)(jobs / BULK_TASK_SHARE)), NAN, 0);
+    LINE("  missed, or too many", 0, fabs(f->matched - (double)of_task), NAN, 0);
     LINE("neutralise one task's: looking, s", NAN, f->look_s, NAN, 2);
     LINE("  sending, s", NAN, f->expire_s, NAN, 2);
-    LINE("  missed, or too many", 0, fabs(f->expired - (double)(jobs / BULK_TASK_SHARE)), NAN, 0);
+    LINE("  missed, or too many", 0, fabs(f->expired - (double)of_task), NAN, 0);
     LINE("  commands that took the server over 5 ms", 0, f->expire_slow, NAN, 0);
     LINE("  the slowest of them, ms", NAN, f->expire_slow_ms, NAN, 1);
     LINE("one tenant's half aside: looking, s", NAN, f->aside_look_s, NAN, 2);
     LINE("  moving, s", 5, f->aside_s, NAN, 2);
     LINE("    processor time of the console, s", NAN, f->aside_cpu_s, NAN, 2);
     LINE("    processor time of the server, s", NAN, f->aside_server_cpu_s, NAN, 2);
-    LINE("  missed, or too many", 0, fabs(f->moved - (double)(jobs / BULK_SHARE)), NAN, 0);
+    LINE("  missed, or too many", 0, fabs(f->moved - (double)of_tenant), NAN, 0);
     LINE("  commands that took the server over 5 ms", 0, f->aside_slow, NAN, 0);
     LINE("  the slowest of them, ms", NAN, f->aside_slow_ms, NAN, 1);
     LINE("  and back, s", 5, f->back_s, NAN, 2);
@@ -509,10 +510,11 @@ static bool report(const struct jobs_figures *f, int64_t jobs)
 
 static void check_order(struct redis_box *redis, int64_t jobs, int64_t of_tenant, struct jobs_figures *f)
 {
+    const int64_t of_others = jobs - jobs / BULK_SHARE;
     struct bulk_state state = bulk_look(redis);
     f->disorder += (double)state.disorder;
     f->lost += fabs((double)(state.of_tenant - of_tenant)) +
-               fabs((double)(state.count - state.of_tenant - (jobs - jobs / BULK_SHARE)));
+               fabs((double)(state.count - state.of_tenant - of_others));
 }
 
 /* What cannot be measured is told, and its figures stay infinite. */
@@ -528,7 +530,8 @@ static void measure(struct redis_box *redis, int64_t jobs, struct jobs_figures *
     f->disorder = f->lost = 0;
     if (!apart(measure_aside, redis, f))
         return;
-    f->moved = (double)(jobs / BULK_SHARE - bulk_look(redis).of_tenant);
+    const int64_t of_tenant = jobs / BULK_SHARE;
+    f->moved = (double)(of_tenant - bulk_look(redis).of_tenant);
     check_order(redis, jobs, 0, f);
     if (!apart(measure_back, redis, f))
         return;
