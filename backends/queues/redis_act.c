@@ -93,7 +93,10 @@ static char *describe(const void *context, const struct redis_act *act, const st
     size_t task_count = 0, tenant_count = 0, queue_count = 0;
     for (size_t i = 0; i < count; i++) {
         count_name(tasks, &task_count, jobs[i].task);
-        count_name(tenants, &tenant_count, jobs[i].tenant ? jobs[i].tenant : "without a tenant");
+        count_name(tenants, &tenant_count,
+                   jobs[i].tenant         ? jobs[i].tenant
+                   : jobs[i].tenant_known ? "without a tenant"
+                                          : "of a tenant not known");
         count_name(queues, &queue_count, jobs[i].queue);
     }
     char *text = or_die(talloc_strdup(context, act->effect));

@@ -160,8 +160,7 @@ struct change *redis_change_new(struct queue_system *system, const char *verb, c
     change->verb = or_die(talloc_strdup(change, verb));
     change->past = or_die(talloc_strdup(change, past));
     change->steps = or_die(talloc_zero_array(change, struct change_step, steps ? steps : 1));
-    change->batch = 1;
-    change->stop_at_failure = true;
+    change->batch = 1; /* what is gone of one step is no reason to leave the others out */
     change->withdrawable = true;
     return change;
 }

@@ -249,6 +249,11 @@ static bool make_job(struct redis_read *read, const struct redis_item *item, str
     }
     if (!read->reading->fill(read->base.system, read->scratch, item, job, &body, &body_length))
         return false;
+    /* Without a rule where the tenant stands, that none was found says nothing. */
+    const struct environment_jobs *rules = read->base.system->at.settings;
+    job->tenant_known =
+        job->tenant ||
+        (rules && (rules->tenant_keyword || rules->tenant_argument >= 0 || rules->tenant_queue));
     /* A sorted set may hold jobs of two states (due, and due again). */
     if (request->states && !(request->states & 1u << job->state))
         return false;
