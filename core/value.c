@@ -251,18 +251,19 @@ static void format_plain(char *buffer, size_t size, const struct column *column,
 
 char *value_format(char *buffer, size_t size, const struct column *column, struct value value)
 {
-    static const char about[] = "≈";
+    static const char about[] = "≈", least[] = "≥";
+    _Static_assert(sizeof about == sizeof least, "the signs take the same room");
     if (!size)
         return buffer;
     bool empty = value.kind == VALUE_BLANK || (value.kind == VALUE_INTEGERS && !value.integers.count);
     bool number = value.kind == VALUE_INTEGER || value.kind == VALUE_REAL;
     bool mark = !empty && (value.severity == SEVERITY_WARNING || value.severity == SEVERITY_CRITICAL);
-    size_t before = value.estimated && number ? sizeof about - 1 : 0;
+    size_t before = (value.estimated || value.at_least) && number ? sizeof about - 1 : 0;
     if (size < before + mark + 2) {
         buffer[0] = '\0';
         return buffer;
     }
-    memcpy(buffer, about, before);
+    memcpy(buffer, value.at_least ? least : about, before);
     format_plain(buffer + before, size - before - mark, column, value);
     if (mark)
         strcat(buffer, "!");

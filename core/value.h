@@ -41,6 +41,7 @@ enum unit {
 struct value {
     enum value_kind kind;
     bool estimated;         /* shown with ≈ */
+    bool at_least;          /* shown with ≥ */
     enum severity severity; /* WARNING and CRITICAL are shown with "!" as well as with colour */
     union {
         int64_t integer;

@@ -289,9 +289,13 @@ void console_help(struct console *console)
     }
     page_section(page, "signs");
     static const char *const signs[][2] = {
-        {"≈", "estimated"},          {"?", "unknown"},
-        {"!", "out of bounds"},      {"0", "none"},
-        {"never", "never"},          {"blank", "not applicable"},
+        {"≈", "estimated"},
+        {"≥", "at least"},
+        {"?", "unknown"},
+        {"!", "out of bounds"},
+        {"0", "none"},
+        {"never", "never"},
+        {"blank", "not applicable"},
         {"…", "cut: there is more"},
     };
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)

@@ -66,6 +66,7 @@ struct jobs_state *jobs_state(struct app *app);
 struct jobs_queue_row {
     struct queue_system *system;
     const struct queue *queue;
+    char *tenants; /* the largest shares; NULL: not known */
     char *told;    /* its tenants and what is wrong, in one line */
     char *history; /* a small chart */
 };

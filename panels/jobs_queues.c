@@ -114,8 +114,8 @@ static struct value value_of_head_age(const void *row)
     if (queue->ready == 0)
         return value_blank();
     struct value value = jobs_real(queue->head_age_s);
-    value.estimated =
-        queue->head_age_source == HEAD_AGE_ESTIMATE || queue->head_age_source == HEAD_AGE_WATCHED;
+    value.estimated = queue->head_age_source == HEAD_AGE_ESTIMATE;
+    value.at_least = queue->head_age_source == HEAD_AGE_WATCHED;
     return value;
 }
 static struct value value_of_head_age_source(const void *row)
@@ -136,9 +136,16 @@ static struct value value_of_drain(const void *row)
     double drain = QUEUE(row)->drain_s;
     return isinf(drain) ? value_unknown() : jobs_real(drain);
 }
+static bool grows(const struct queue *queue)
+{
+    return isinf(queue->drain_s) && (isnan(queue->in_per_s) || queue->in_per_s > 0);
+}
 static struct value value_of_growing(const void *row)
 {
-    return isnan(QUEUE(row)->drain_s) ? value_unknown() : value_boolean(isinf(QUEUE(row)->drain_s));
+    const struct queue *queue = QUEUE(row);
+    if (isnan(queue->drain_s))
+        return value_unknown();
+    return value_boolean(grows(queue));
 }
 static struct value value_of_drains(const void *row)
 {
@@ -150,7 +157,7 @@ static struct value value_of_drains(const void *row)
         return value_unknown();
     if (!isinf(queue->drain_s))
         return queue->drain_s > STEADY_S ? value_text("steady") : value_real(queue->drain_s);
-    value = value_text(queue->in_per_s > 0 ? "growing" : "stands");
+    value = value_text(grows(queue) ? "growing" : "stands");
     value.severity = SEVERITY_WARNING;
     return value;
 }
@@ -178,6 +185,10 @@ static struct value value_of_priorities(const void *row)
 static struct value value_of_history(const void *row)
 {
     return value_text(((const struct jobs_queue_row *)row)->history);
+}
+static struct value value_of_tenants(const void *row)
+{
+    return value_text(((const struct jobs_queue_row *)row)->tenants);
 }
 static struct value value_of_told(const void *row)
 {
@@ -231,8 +242,8 @@ static const struct column columns[] = {
      NULL},
     {"state", "state", "paused, or nothing", UNIT_NONE, 7, 6, COLUMN_SCREEN, value_of_state, NULL},
     {"head_age_s", "oldest",
-     "how long the job that runs next has waited; ≈: estimated from length and rate, or "
-     "seen here for that long",
+     "how long the job that runs next has waited; ≈: estimated from length and rate; ≥: seen here for "
+     "so long",
      UNIT_S, 10, 0, 0, value_of_head_age, NULL},
     {"head_age_source", "age from",
      "how that is known: exact, a header of the application, an event, watched from here, or an estimate",
@@ -263,8 +274,10 @@ static const struct column columns[] = {
     {"id", "id", "its name within the system", UNIT_NONE, 18, 9, COLUMN_HIDDEN, value_of_id, NULL},
     {"history", "last 10 min", "ready, through the last ten minutes of watching", UNIT_NONE, 11, 3,
      COLUMN_SCREEN, value_of_history, NULL},
-    {"tenants", "tenants", "whose jobs they are, from a sample, and poison near its head", UNIT_NONE, 30, 9,
-     COLUMN_HIDDEN, value_of_told, NULL},
+    {"tenants", "tenants", "whose jobs they are, from a sample", UNIT_NONE, 30, 9, COLUMN_HIDDEN,
+     value_of_tenants, NULL},
+    {"told", "told", "what is wrong, and whose jobs they are", UNIT_NONE, 30, 9, COLUMN_HIDDEN, value_of_told,
+     NULL},
     {"level", "level", "ok, warning, critical", UNIT_NONE, 8, 9, COLUMN_HIDDEN, value_of_level, NULL},
     {"urgency", "urgency", "what sorts the list: critical, then warnings, then the longest", UNIT_NONE, 7, 9,
      COLUMN_HIDDEN, value_of_urgency, NULL},
@@ -295,11 +308,11 @@ static char *spark(const void *context, const struct queue *queue)
 
 enum { SHARES_TOLD = 3 };
 
-/* "in reports: al_noor 93 % · st_marys 4 % · 118 others 3 % (sample of 1,500, ±2 %)" */
+/* "al_noor 93 % · st_marys 4 % · 118 others 3 % (sample of 1,500, ±2 %)" */
 static char *tell_shares(const void *context, const struct queue *queue)
 {
     char number[32], percent[32];
-    char *text = talloc_asprintf(context, "in %s: ", queue->name);
+    char *text = talloc_strdup(context, "");
     int told = queue->share_count < SHARES_TOLD ? queue->share_count : SHARES_TOLD;
     int64_t others = queue->share_others + queue->share_count - told;
     double named = 0, error = 0;
@@ -323,13 +336,11 @@ static char *tell_shares(const void *context, const struct queue *queue)
 }
 
 /* What is wrong comes first: two lines are all there is. */
-static char *tell(const void *context, const struct queue *queue)
+static char *tell(const void *context, const struct queue *queue, const char *tenants)
 {
-    char *shares = queue->share_sample > 0 ? tell_shares(context, queue) : NULL;
-    if (!shares)
-        shares = talloc_asprintf(context, "in %s: %s", queue->name,
-                                 queue->ready == 0 ? "nothing waits" : "tenants not known yet");
-    return queue->why ? talloc_asprintf(context, "%s · %s", queue->why, shares) : shares;
+    const char *shares = tenants ? tenants : queue->ready == 0 ? "nothing waits" : "tenants not known yet";
+    return talloc_asprintf(context, "%s%sin %s: %s", queue->why ? queue->why : "", queue->why ? " · " : "",
+                           queue->name, shares);
 }
 
 JOBS_PART(part, PART_QUEUES)
@@ -346,7 +357,9 @@ static void rows(struct app *app, struct row_list *list)
         for (size_t i = 0; i < snapshot->count; i++) {
             const struct queue *queue = &snapshot->queues[i];
             struct jobs_queue_row *row = talloc_zero(list, struct jobs_queue_row);
-            *row = (struct jobs_queue_row){system, queue, tell(row, queue), spark(row, queue)};
+            char *tenants = queue->share_sample > 0 ? tell_shares(row, queue) : NULL;
+            *row =
+                (struct jobs_queue_row){system, queue, tenants, tell(row, queue, tenants), spark(row, queue)};
             row_list_add(list,
                          (struct table_row){
                              .data = row,
@@ -379,5 +392,5 @@ const struct view jobs_queues = {
     .version = jobs_version,
     .note = part_note,
     .enter = enter,
-    .tell = "tenants",
+    .tell = "told",
 };

@@ -226,7 +226,7 @@ static bool shows(const struct column *column, const void *row, const char *text
 /* Texts with letters that no number has on the screen need not be looked for in numbers. */
 static bool could_be_number(const char *text)
 {
-    return strspn(text, "0123456789.,%? +-kKMGTBmshd≈") == strlen(text) || strcasecmp(text, "never") == 0 ||
+    return strspn(text, "0123456789.,%? +-kKMGTBmshd≈≥") == strlen(text) || strcasecmp(text, "never") == 0 ||
            text_contains("yes no", text);
 }
 

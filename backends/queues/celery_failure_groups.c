@@ -9,7 +9,7 @@
 
 #include "core/clock.h"
 
-enum { MESSAGE_MOST = 400 };
+enum { MESSAGE_MOST = 400, LETTERS_KNOWN_MOST = 50000 };
 
 static void *there(void *made)
 {
@@ -190,14 +190,28 @@ struct group {
     char key[];
 };
 
+/* A dead letter, by a hash of its id: its result tells of the same failure, which is counted once. */
+struct letter {
+    UT_hash_handle hh;
+    uint64_t id;
+    struct group *group;
+};
+
 struct failure_groups {
     struct group *groups;
+    struct letter *letters;
     double now;
     int64_t dropped;
 };
 
 static int groups_free(struct failure_groups *groups)
 {
+    struct letter *letter, *next;
+    HASH_ITER(hh, groups->letters, letter, next)
+    {
+        HASH_DEL(groups->letters, letter);
+        free(letter);
+    }
     HASH_CLEAR(hh, groups->groups);
     return 0;
 }
@@ -255,8 +269,44 @@ static void count(struct failure_groups *groups, struct group *group, const stru
     failure->example = copy(group, failed->id ? failed->id : "?");
 }
 
+static uint64_t hash_of(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return hash;
+}
+
+static void remember_letter(struct failure_groups *groups, const char *id, struct group *group)
+{
+    struct letter *letter;
+    uint64_t hash = hash_of(id);
+    HASH_FIND(hh, groups->letters, &hash, sizeof hash, letter);
+    if (letter || HASH_COUNT(groups->letters) >= LETTERS_KNOWN_MOST)
+        return;
+    letter = there(calloc(1, sizeof *letter));
+    letter->id = hash;
+    letter->group = group;
+    HASH_ADD(hh, groups->letters, id, sizeof letter->id, letter);
+}
+
+/* A result whose dead letter was counted only adds what the letter does not say. */
+static bool is_of_letter(struct failure_groups *groups, const struct celery_failed *failed)
+{
+    if (failed->kept != JOB_DONE || !failed->id)
+        return false;
+    struct letter *letter;
+    uint64_t hash = hash_of(failed->id);
+    HASH_FIND(hh, groups->letters, &hash, sizeof hash, letter);
+    if (letter && letter->group && !letter->group->failure.frame)
+        letter->group->failure.frame = copy(letter->group, failed->frame);
+    return letter;
+}
+
 void failure_groups_add(struct failure_groups *groups, const struct celery_failed *failed)
 {
+    if (is_of_letter(groups, failed))
+        return;
     const char *parts[] = {failed->task, failed->exception, failed->frame, failed->tenant, failed->queue};
     char *key = there(talloc_asprintf(NULL, "%d", (int)failed->kept));
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
@@ -267,7 +317,9 @@ void failure_groups_add(struct failure_groups *groups, const struct celery_faile
     if (!group && HASH_COUNT(groups->groups) >= FAILURE_GROUPS_MOST)
         groups->dropped++;
     else
-        count(groups, group ? group : group_new(groups, key, failed), failed);
+        count(groups, group ? group : (group = group_new(groups, key, failed)), failed);
+    if (failed->kept == JOB_DEAD && failed->id)
+        remember_letter(groups, failed->id, group);
     talloc_free(key);
 }
 
@@ -279,10 +331,7 @@ static int by_last(const void *a, const void *b)
 
 static char *hash_text(const void *context, const char *key)
 {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *key; key++)
-        hash = (hash ^ (unsigned char)*key) * 0x100000001b3u;
-    return there(talloc_asprintf(context, "%016llx", (unsigned long long)hash));
+    return there(talloc_asprintf(context, "%016llx", (unsigned long long)hash_of(key)));
 }
 
 /* Minutes have passed since they were counted. */

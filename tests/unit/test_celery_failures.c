@@ -148,6 +148,27 @@ static void kinds_beyond_the_room_are_counted(void **state)
     assert_int_equal(failure_groups_dropped(groups), 10);
 }
 
+static void result_of_a_dead_letter_is_not_counted_again(void **state)
+{
+    struct failure_groups *groups = failure_groups_new(*state, clock_wall());
+    struct celery_failed letter = {.id = "a", .task = "t", .exception = "E", .kept = JOB_DEAD};
+    failure_groups_add(groups, &letter);
+    struct celery_failed result = {.id = "a", .exception = "E", .frame = "t.py:1 in t", .kept = JOB_DONE};
+    failure_groups_add(groups, &result);
+    result.id = "b";
+    failure_groups_add(groups, &result);
+    struct failures_snapshot *snapshot = SNAPSHOT_NEW(struct failures_snapshot);
+    failure_groups_fill(groups, snapshot);
+    assert_int_equal(snapshot->count, 2);
+    for (size_t i = 0; i < snapshot->count; i++) {
+        const struct failure *failure = &snapshot->failures[i];
+        assert_int_equal(failure->count, 1);
+        assert_string_equal(failure->example, failure->kept == JOB_DEAD ? "a" : "b");
+        assert_string_equal(failure->frame, "t.py:1 in t");
+    }
+    snapshot_release(snapshot);
+}
+
 static void oldest_ids_are_forgotten_first(void **state)
 {
     struct celery_system *system = *state;
@@ -177,6 +198,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(id_tells_task_and_tenant, begin, end),
         cmocka_unit_test_setup_teardown(groups_have_counts_times_and_minutes, begin, end),
         cmocka_unit_test_setup_teardown(kinds_beyond_the_room_are_counted, begin, end),
+        cmocka_unit_test_setup_teardown(result_of_a_dead_letter_is_not_counted_again, begin, end),
         cmocka_unit_test_setup_teardown(oldest_ids_are_forgotten_first, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
