@@ -49,9 +49,16 @@ static bool wants_filter(enum queue_act act)
            act == ACT_RUN_NOW || act == ACT_REVOKE || act == ACT_TERMINATE;
 }
 
+static bool is_about_entry(enum queue_act act)
+{
+    return act == ACT_SCHEDULE_RUN || act == ACT_SCHEDULE_ENABLE || act == ACT_SCHEDULE_DISABLE;
+}
+
 static bool systems_known(void *data)
 {
-    return jobs_part_complete(data, PART_QUEUES);
+    const struct jobs_run *run = data;
+    return jobs_part_complete(run->app, PART_QUEUES) &&
+           (!is_about_entry(run->act) || jobs_part_complete(run->app, PART_SCHEDULE));
 }
 
 static bool has_queue(struct queue_system *system, const char *name)
@@ -111,6 +118,14 @@ static bool parse_act(struct jobs_run *run, struct error *error)
     if (wants_filter(run->act) && !options->filter)
         return error_set(error, ERROR_USAGE, "command line", queue_act_name(run->act),
                          "Add --filter WORDS; --filter \"\" means all of them.", "it is not said which jobs");
+    bool whole_queue = run->act == ACT_PAUSE || run->act == ACT_RESUME || run->act == ACT_PURGE;
+    if (whole_queue && !options->queue)
+        return error_set(error, ERROR_USAGE, "command line", queue_act_name(run->act),
+                         "Add --queue NAME; signalbox jobs has their names.", "it is not said which queue");
+    if (is_about_entry(run->act) && !options->entry)
+        return error_set(error, ERROR_USAGE, "command line", queue_act_name(run->act),
+                         "Add --entry ID or its name; signalbox jobs --view schedule has them.",
+                         "it is not said which entry of the schedule");
     run->filter = job_filter_parse(run->app, options->filter ? options->filter : "", error);
     return run->filter != NULL;
 }
@@ -179,7 +194,9 @@ static int run_act(struct jobs_run *run)
     static const enum queue_part parts[] = {PART_QUEUES, PART_WORKERS, PART_ASIDE};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         queues_want(run->app->queues, parts[i], true);
-    batch_wait(run->app->loop, PATIENCE_S, systems_known, run->app);
+    if (is_about_entry(run->act))
+        queues_want(run->app->queues, PART_SCHEDULE, true);
+    batch_wait(run->app->loop, PATIENCE_S, systems_known, run);
     struct queue_system *system = find_system(run, &error);
     if (!system || !prepare(run, system, &error)) {
         batch_print_error(&error);

@@ -214,9 +214,9 @@ static bool copy_request(struct celery_prepare *p, const struct queue_act_reques
 
 static bool results_are_meant(const struct queue_act_request *request)
 {
-    return request->act == ACT_RETRY &&
-           ((request->jobs && request->job_count && request->jobs[0].state == JOB_FAILED) ||
-            (request->states & (1u << JOB_FAILED)));
+    if (request->jobs)
+        return request->job_count && request->jobs[0].state == JOB_FAILED;
+    return (request->states & (1u << JOB_FAILED)) && !(request->states & (1u << JOB_DEAD));
 }
 
 static char *add_word(char *text, const char *word, const char *value)

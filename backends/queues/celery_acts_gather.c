@@ -152,6 +152,14 @@ static void gathered(struct celery_prepare *p)
 {
     if (p->act->frozen)
         celery_frozen_seal(p->act->frozen);
+    /* Dead letters go back as they are; only where there are none, results are made into messages. */
+    if (p->act->meant == 0 && p->act->act == ACT_RETRY && !p->request.jobs &&
+        (p->request.states & (1u << JOB_FAILED))) {
+        TALLOC_FREE(p->act->frozen);
+        TALLOC_FREE(p->act->ids);
+        celery_look_results(p);
+        return;
+    }
     if (p->act->meant == 0) {
         nothing_meant(p);
         return;
@@ -208,9 +216,9 @@ void celery_gather(struct celery_prepare *p)
         gathered(p);
         return;
     }
-    unsigned states = p->request.states       ? p->request.states
-                      : act->act == ACT_RETRY ? 1u << JOB_DEAD
-                                              : 1u << JOB_READY;
+    unsigned states = act->act == ACT_RETRY ? 1u << JOB_DEAD
+                      : p->request.states   ? p->request.states
+                                            : 1u << JOB_READY;
     struct queue_read_request request = {.queue = p->request.queue,
                                          .states = states,
                                          .from = FROM_TAIL,
