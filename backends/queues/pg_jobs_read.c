@@ -223,14 +223,21 @@ static struct window_sql *window_text(struct pg_read *self, const struct pg_stat
     return sql;
 }
 
-/* Blocks of the table at random: each row at most once. */
+/* Blocks of the table at random: each row at most once. What is shown of a row is made of those that are
+ * taken, not of all that were in these blocks. */
 static struct window_sql *sample_text(struct pg_read *self, const struct pg_state *state, int limit)
 {
+    const char *from = self->jobs->layout->from, *alias = strstr(from, " AS ");
+    bool joined = alias && strchr(alias + 4, ' ');
     double total = self->progress.total > 0 ? (double)self->progress.total : 100.0 * limit;
     struct window_sql *sql = begin_sql(self, "NULL, NULL, NULL");
-    add(sql, "%s", pg_jobs_sampled(sql, self->jobs->layout->from, 300.0 * limit / total));
+    if (!joined)
+        add(sql, "(SELECT %s.* FROM ", alias ? alias + 4 : from);
+    add(sql, "%s", pg_jobs_sampled(sql, from, 200.0 * limit / total));
     add_conditions(self, sql, state);
     add(sql, " ORDER BY random() LIMIT %d", limit);
+    if (!joined)
+        add(sql, ") AS %s", alias ? alias + 4 : from);
     return sql;
 }
 
