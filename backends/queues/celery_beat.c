@@ -89,7 +89,7 @@ static void keep(struct sign *sign, const char **slot, const char *text)
 }
 
 struct origins {
-    char first[96], second[96];
+    char first[256], second[256];
     bool turned; /* first, then second */
 };
 
