@@ -66,6 +66,18 @@ void redis_detail(const struct column *columns, size_t count, const struct table
         return redis_part_version(app, part);                                                                \
     }
 #define REDIS_VIEW(name) .want = name##_want, .sources = name##_sources, .version = name##_version
+/* The rows of a part, and all columns of a row as a page. */
+#define REDIS_ROWS(name, part, each)                                                                         \
+    static void name##_rows(struct app *app, struct row_list *list)                                          \
+    {                                                                                                        \
+        redis_part_rows(app, part, list, each);                                                              \
+    }
+#define REDIS_DETAIL(name, columns)                                                                          \
+    static void name##_detail_page(struct app *app, const struct table_row *row, struct page *page)          \
+    {                                                                                                        \
+        (void)app;                                                                                           \
+        redis_detail(columns, sizeof(columns) / sizeof *(columns), row, page);                               \
+    }
 
 /* Values of a member of an item: NULL is blank, NAN and negative counts are unknown. */
 #define REDIS_TEXT(type, name, member)                                                                       \

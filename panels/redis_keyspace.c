@@ -110,10 +110,7 @@ static void add_prefixes(struct row_list *list, const char *server, const void *
         add_prefix(list, server, &keyspace->prefixes[i]);
 }
 
-static void keyspace_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_KEYSPACE, list, add_prefixes);
-}
+REDIS_ROWS(keyspace, REDIS_KEYSPACE, add_prefixes)
 
 static void keyspace_note(struct app *app, char *buffer, size_t size)
 {
@@ -145,11 +142,7 @@ static bool keyspace_complete(struct app *app)
            (keyspace && (keyspace->complete || clock_monotonic() - keyspace->pass_began_at > SAMPLE_S));
 }
 
-static void prefix_detail_page(struct app *app, const struct table_row *row, struct page *page)
-{
-    (void)app;
-    redis_detail(prefix_columns, sizeof prefix_columns / sizeof *prefix_columns, row, page);
-}
+REDIS_DETAIL(prefix, prefix_columns)
 
 const struct view redis_keyspace_view = {
     .id = "keyspace",
@@ -186,10 +179,7 @@ static void add_firsts(struct row_list *list, const char *server, const void *sn
         add_prefix(list, server, &keyspace->firsts[i]);
 }
 
-static void firsts_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_KEYSPACE, list, add_firsts);
-}
+REDIS_ROWS(firsts, REDIS_KEYSPACE, add_firsts)
 
 const struct view redis_firsts_view = {
     .id = "tenants",
@@ -254,16 +244,9 @@ static void add_big(struct row_list *list, const char *server, const void *snaps
     }
 }
 
-static void bigkeys_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_KEYSPACE, list, add_big);
-}
+REDIS_ROWS(bigkeys, REDIS_KEYSPACE, add_big)
 
-static void big_detail_page(struct app *app, const struct table_row *row, struct page *page)
-{
-    (void)app;
-    redis_detail(big_columns, sizeof big_columns / sizeof *big_columns, row, page);
-}
+REDIS_DETAIL(big, big_columns)
 
 const struct view redis_bigkeys_view = {
     .id = "bigkeys",
@@ -347,10 +330,7 @@ static void add_streams(struct row_list *list, const char *server, const void *s
     }
 }
 
-static void streams_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_STREAMS, list, add_streams);
-}
+REDIS_ROWS(streams, REDIS_STREAMS, add_streams)
 
 static void streams_note(struct app *app, char *buffer, size_t size)
 {
@@ -363,11 +343,7 @@ static void streams_note(struct app *app, char *buffer, size_t size)
                  format_count(total, sizeof total, (double)streams->total));
 }
 
-static void stream_detail_page(struct app *app, const struct table_row *row, struct page *page)
-{
-    (void)app;
-    redis_detail(stream_columns, sizeof stream_columns / sizeof *stream_columns, row, page);
-}
+REDIS_DETAIL(stream, stream_columns)
 
 const struct view redis_streams_view = {
     .id = "streams",
@@ -409,10 +385,7 @@ static void add_channels(struct row_list *list, const char *server, const void *
     }
 }
 
-static void channels_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_CHANNELS, list, add_channels);
-}
+REDIS_ROWS(channels, REDIS_CHANNELS, add_channels)
 
 static void channels_note(struct app *app, char *buffer, size_t size)
 {

@@ -62,10 +62,7 @@ static void add_facts(struct row_list *list, const char *server, const void *sna
     }
 }
 
-static void overview_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_OVERVIEW, list, add_facts);
-}
+REDIS_ROWS(overview, REDIS_OVERVIEW, add_facts)
 
 /* "7.0.15 at 10.0.0.5:6379, behind Sentinels". */
 static void overview_note(struct app *app, char *buffer, size_t size)
@@ -82,11 +79,7 @@ static void overview_note(struct app *app, char *buffer, size_t size)
                  kinds[redis_server_topology(server)]);
 }
 
-static void fact_detail_page(struct app *app, const struct table_row *row, struct page *page)
-{
-    (void)app;
-    redis_detail(fact_columns, sizeof fact_columns / sizeof *fact_columns, row, page);
-}
+REDIS_DETAIL(fact, fact_columns)
 
 const struct view redis_overview_view = {
     .id = "overview",
@@ -172,16 +165,9 @@ static void add_clients(struct row_list *list, const char *server, const void *s
     }
 }
 
-static void clients_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_CLIENTS, list, add_clients);
-}
+REDIS_ROWS(clients, REDIS_CLIENTS, add_clients)
 
-static void client_detail_page(struct app *app, const struct table_row *row, struct page *page)
-{
-    (void)app;
-    redis_detail(client_columns, sizeof client_columns / sizeof *client_columns, row, page);
-}
+REDIS_DETAIL(client, client_columns)
 
 const struct view redis_clients_view = {
     .id = "clients",
@@ -239,10 +225,7 @@ static void add_slow(struct row_list *list, const char *server, const void *snap
     }
 }
 
-static void slowlog_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_SLOWLOG, list, add_slow);
-}
+REDIS_ROWS(slowlog, REDIS_SLOWLOG, add_slow)
 
 static void slowlog_note(struct app *app, char *buffer, size_t size)
 {
@@ -256,11 +239,7 @@ static void slowlog_note(struct app *app, char *buffer, size_t size)
                  format_ms(text, sizeof text, slowlog->threshold_ms));
 }
 
-static void slow_detail_page(struct app *app, const struct table_row *row, struct page *page)
-{
-    (void)app;
-    redis_detail(slow_columns, sizeof slow_columns / sizeof *slow_columns, row, page);
-}
+REDIS_DETAIL(slow, slow_columns)
 
 const struct view redis_slowlog_view = {
     .id = "slowlog",
@@ -313,10 +292,7 @@ static void add_latency(struct row_list *list, const char *server, const void *s
     }
 }
 
-static void latency_rows(struct app *app, struct row_list *list)
-{
-    redis_part_rows(app, REDIS_LATENCY, list, add_latency);
-}
+REDIS_ROWS(latency, REDIS_LATENCY, add_latency)
 
 static void latency_note(struct app *app, char *buffer, size_t size)
 {

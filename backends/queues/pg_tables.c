@@ -15,7 +15,6 @@ extern const struct queue_adapter procrastinate_adapter, solid_queue_adapter, go
     X " ->> '_schema_name', " X " ->> 'schema_name', " X " ->> 'tenant', " X " ->> 'tenant_id', " X          \
       " ->> 'schema'"
 #define MINUTE "now() - interval '1 min'"
-#define COUNT(CONDITION) "count(*) FILTER (WHERE " CONDITION ")"
 /* The ids are handed out in order: this sorts by them where there is no time. */
 #define BY_ID "to_timestamp(j.id)"
 
@@ -26,6 +25,7 @@ extern const struct queue_adapter procrastinate_adapter, solid_queue_adapter, go
 /* The key of a worker was a number before it was a text. */
 #define PRO_WORKER "coalesce(to_jsonb(w) ->> 'worker_id', w.id::text)"
 #define PRO_DUE "j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= now())"
+#define PRO_CAME PRO_EVENT("deferred", "min")
 
 static const char *const procrastinate_requires[] = {"procrastinate_jobs.queue_name",
                                                      "procrastinate_jobs.task_name",
@@ -60,7 +60,7 @@ static const struct pg_layout procrastinate = {
                 [PG_QUEUE] = "j.queue_name",
                 [PG_PRIORITY] = "j.priority",
                 [PG_RETRIES] = "j.attempts",
-                [PG_ENQUEUED] = PRO_EVENT("deferred", "min"),
+                [PG_ENQUEUED] = PRO_CAME,
                 [PG_ETA] = "CASE WHEN j.status = 'todo' THEN j.scheduled_at END",
                 [PG_STARTED] = "CASE WHEN j.status = 'doing' THEN " PRO_EVENT("started", "max") " END",
                 [PG_FINISHED] = "(SELECT max(e.at) FROM @procrastinate_events AS e WHERE e.job_id = j.id AND "
@@ -71,59 +71,29 @@ static const struct pg_layout procrastinate = {
     .secrets = ",args,",
     .states = procrastinate_states,
     .state_count = sizeof procrastinate_states / sizeof *procrastinate_states,
-    .queues =
-        "SELECT c.queue_name, c.ready, c.scheduled, c.retrying, c.running, NULL, c.failed, NULL, "
-        "c.done, NULL,"
-        " extract(epoch FROM now() - (SELECT coalesce(j.scheduled_at, " PRO_EVENT(
-            "deferred",
-            "min") ")"
-                   "   FROM @procrastinate_jobs AS j WHERE j.queue_name = c.queue_name AND " PRO_DUE
-                   "   ORDER BY j.priority DESC, j.id LIMIT 1)),"
-                   " extract(epoch FROM c.eta), coalesce(e.came, 0), coalesce(e.went, 0), NULL, "
-                   "c.stuck FROM"
-                   " (SELECT j.queue_name, " COUNT(
-                       PRO_DUE) " AS ready,"
-                                "   " COUNT(
-                                    "j.status = 'todo' AND j.scheduled_at > now() AND j.attempts = "
-                                    "0") " AS scheduled,"
-                                         "   " COUNT(
-                                             "j.status = 'todo' AND j.scheduled_at > now() "
-                                             "AND j.attempts > 0") " AS retrying,"
-                                                                   "   " COUNT(
-                                                                       "j.status = "
-                                                                       "'doing'") " AS running, " COUNT("j."
-                                                                                                        "stat"
-                                                                                                        "us "
-                                                                                                        "= "
-                                                                                                        "'fai"
-                                                                                                        "led"
-                                                                                                        "'") " AS "
-                                                                                                             "failed,"
-                                                                                                             "  "
-                                                                                                             " " COUNT(
-                                                                                                                 "j."
-                                                                                                                 "sta"
-                                                                                                                 "tus"
-                                                                                                                 " = "
-                                                                                                                 "'su"
-                                                                                                                 "cce"
-                                                                                                                 "ede"
-                                                                                                                 "d'") " AS done,"
-                                                                                                                       "   min(j.scheduled_at) FILTER (WHERE " PRO_DUE
-                                                                                                                       ") AS eta,"
-                                                                                                                       "   " COUNT(
-                                                                                                                           "j.status = 'doing' AND w.id IS NULL") " AS stuck"
-                                                                                                                                                                  "   FROM @procrastinate_jobs AS j LEFT JOIN @procrastinate_workers AS w"
-                                                                                                                                                                  "     ON j.status = 'doing' AND " PRO_WORKER
-                                                                                                                                                                  " = j.worker_id::text GROUP BY 1) AS c"
-                                                                                                                                                                  " LEFT JOIN (SELECT j.queue_name, " COUNT(
-                                                                                                                                                                      "e.type = 'deferred'") " AS came,"
-                                                                                                                                                                                             "   " COUNT(
-                                                                                                                                                                                                 "e.type IN ('succeeded', 'failed')") " AS went"
-                                                                                                                                                                                                                                      "   FROM (SELECT * FROM @procrastinate_events ORDER BY id DESC LIMIT 20000) AS e"
-                                                                                                                                                                                                                                      "   JOIN @procrastinate_jobs AS j ON j.id = e.job_id WHERE e.at > " MINUTE
-                                                                                                                                                                                                                                      " GROUP BY 1) AS e"
-                                                                                                                                                                                                                                      " ON e.queue_name = c.queue_name ORDER BY 1 LIMIT 10001",
+    .queues = "SELECT c.queue_name, c.ready, c.scheduled, c.retrying, c.running, NULL, c.failed, NULL,"
+              " c.done, NULL, extract(epoch FROM now() - (SELECT coalesce(j.scheduled_at, " PRO_CAME ")"
+              "   FROM @procrastinate_jobs AS j WHERE j.queue_name = c.queue_name AND " PRO_DUE
+              "   ORDER BY j.priority DESC, j.id LIMIT 1)), extract(epoch FROM c.eta), coalesce(e.came, 0),"
+              " coalesce(e.went, 0), NULL, c.stuck FROM (SELECT j.queue_name, count(*) FILTER (WHERE " PRO_DUE
+              ") AS ready,"
+              "   count(*) FILTER (WHERE j.status = 'todo' AND j.scheduled_at > now() AND j.attempts = 0)"
+              " AS scheduled,"
+              "   count(*) FILTER (WHERE j.status = 'todo' AND j.scheduled_at > now() AND j.attempts > 0)"
+              " AS retrying,"
+              "   count(*) FILTER (WHERE j.status = 'doing') AS running,"
+              " count(*) FILTER (WHERE j.status = 'failed') AS failed,"
+              "   count(*) FILTER (WHERE j.status = 'succeeded') AS done,"
+              "   min(j.scheduled_at) FILTER (WHERE " PRO_DUE ") AS eta,"
+              "   count(*) FILTER (WHERE j.status = 'doing' AND w.id IS NULL) AS stuck"
+              "   FROM @procrastinate_jobs AS j LEFT JOIN @procrastinate_workers AS w"
+              "     ON j.status = 'doing' AND " PRO_WORKER
+              " = j.worker_id::text GROUP BY 1) AS c LEFT JOIN (SELECT j.queue_name,"
+              " count(*) FILTER (WHERE e.type = 'deferred') AS came,"
+              "   count(*) FILTER (WHERE e.type IN ('succeeded', 'failed')) AS went"
+              "   FROM (SELECT * FROM @procrastinate_events ORDER BY id DESC LIMIT 20000) AS e"
+              "   JOIN @procrastinate_jobs AS j ON j.id = e.job_id WHERE e.at > " MINUTE
+              " GROUP BY 1) AS e ON e.queue_name = c.queue_name ORDER BY 1 LIMIT 10001",
     .workers = "SELECT " PRO_WORKER ", NULL, 0, extract(epoch FROM w.last_heartbeat), NULL, NULL,"
                " (SELECT count(*) FROM @procrastinate_jobs AS j WHERE j.status = 'doing' AND"
                "   j.worker_id::text = " PRO_WORKER "), NULL, NULL FROM @procrastinate_workers AS w"
@@ -152,6 +122,15 @@ static const struct pg_layout procrastinate = {
     "(SELECT count(*) FROM @solid_queue_" TABLE                                                              \
     "_executions AS x JOIN @solid_queue_jobs AS j ON j.id = x.job_id WHERE j.queue_name = q.queue_name" MORE \
     ")"
+#define SOLID_READY SOLID_COUNT("ready")
+#define SOLID_SCHEDULED SOLID_COUNT("scheduled")
+#define SOLID_BLOCKED SOLID_COUNT("blocked")
+#define SOLID_CLAIMED SOLID_COUNT_JOINED("claimed", "")
+#define SOLID_FAILED SOLID_COUNT_JOINED("failed", "")
+#define SOLID_LOST                                                                                           \
+    SOLID_COUNT_JOINED("claimed", " AND NOT EXISTS (SELECT FROM @solid_queue_processes AS p"                 \
+                                  " WHERE p.id = x.process_id)")
+#define SOLID_FACTS AS_JSON("p.metadata")
 
 static const char *const solid_requires[] = {"solid_queue_jobs.queue_name",
                                              "solid_queue_jobs.class_name",
@@ -204,47 +183,25 @@ static const struct pg_layout solid_queue = {
     .secrets = ",arguments,",
     .states = solid_states,
     .state_count = sizeof solid_states / sizeof *solid_states,
-    .queues = "SELECT q.queue_name, " SOLID_COUNT("ready") ", " SOLID_COUNT(
-        "scheduled") ", NULL,"
-                     " " SOLID_COUNT_JOINED("claimed", "") ", " SOLID_COUNT(
-                         "blocked") ","
-                                    " " SOLID_COUNT_JOINED(
-                                        "failed",
-                                        "") ", NULL, (SELECT count(*) FROM (SELECT FROM @solid_queue_jobs AS "
-                                            "j"
-                                            "   WHERE j.queue_name = q.queue_name AND j.finished_at IS NOT "
-                                            "NULL LIMIT 100000) AS s),"
-                                            " EXISTS (SELECT FROM @solid_queue_pauses AS p WHERE "
-                                            "p.queue_name = q.queue_name),"
-                                            " extract(epoch FROM now() - (SELECT "
-                                            "min(r.created_at)::timestamptz"
-                                            "   FROM @solid_queue_ready_executions AS r WHERE r.queue_name = "
-                                            "q.queue_name)), NULL,"
-                                            " (SELECT count(*) FROM (SELECT * FROM @solid_queue_jobs ORDER "
-                                            "BY id DESC LIMIT 20000) AS j"
-                                            "   WHERE j.queue_name = q.queue_name AND "
-                                            "j.created_at::timestamptz > " MINUTE "),"
-                                            " (SELECT count(*) FROM @solid_queue_jobs AS j WHERE "
-                                            "j.queue_name = q.queue_name"
-                                            "   AND j.finished_at > now()::timestamp - interval '1 min'), "
-                                            "NULL,"
-                                            " " SOLID_COUNT_JOINED(
-                                                "claimed",
-                                                " AND NOT EXISTS (SELECT FROM @solid_queue_processes AS p"
-                                                " WHERE p.id = x.process_id)") " FROM (SELECT queue_name "
-                                                                               "FROM @solid_queue_jobs GROUP "
-                                                                               "BY 1"
-                                                                               "   UNION SELECT queue_name "
-                                                                               "FROM @solid_queue_pauses) AS "
-                                                                               "q ORDER BY 1 LIMIT 500",
+    .queues =
+        "SELECT q.queue_name, " SOLID_READY ", " SOLID_SCHEDULED ", NULL, " SOLID_CLAIMED ", " SOLID_BLOCKED
+        ", " SOLID_FAILED ", NULL, (SELECT count(*) FROM (SELECT FROM @solid_queue_jobs AS j"
+        "   WHERE j.queue_name = q.queue_name AND j.finished_at IS NOT NULL LIMIT 100000) AS s),"
+        " EXISTS (SELECT FROM @solid_queue_pauses AS p WHERE p.queue_name = q.queue_name),"
+        " extract(epoch FROM now() - (SELECT min(r.created_at)::timestamptz"
+        "   FROM @solid_queue_ready_executions AS r WHERE r.queue_name = q.queue_name)), NULL,"
+        " (SELECT count(*) FROM (SELECT * FROM @solid_queue_jobs ORDER BY id DESC LIMIT 20000) AS j"
+        "   WHERE j.queue_name = q.queue_name AND j.created_at::timestamptz > " MINUTE
+        "), (SELECT count(*) FROM @solid_queue_jobs AS j WHERE j.queue_name = q.queue_name"
+        "   AND j.finished_at > now()::timestamp - interval '1 min'), NULL, " SOLID_LOST
+        " FROM (SELECT queue_name FROM @solid_queue_jobs GROUP BY 1"
+        "   UNION SELECT queue_name FROM @solid_queue_pauses) AS q ORDER BY 1 LIMIT 500",
     .workers = "SELECT p.name, p.hostname, p.pid, extract(epoch FROM p.last_heartbeat_at::timestamptz),"
-               " extract(epoch FROM p.created_at::timestamptz),"
-               " (" AS_JSON("p.metadata") " ->> 'thread_pool_size')::int,"
-                                          " (SELECT count(*) FROM @solid_queue_claimed_executions AS c WHERE "
-                                          "c.process_id = p.id),"
-                                          " " AS_JSON("p.metadata") " ->> 'queues', NULL"
-                                                                    " FROM @solid_queue_processes AS p WHERE "
-                                                                    "p.kind = 'Worker' ORDER BY 1 LIMIT 2000",
+               " extract(epoch FROM p.created_at::timestamptz), (" SOLID_FACTS
+               " ->> 'thread_pool_size')::int, (SELECT count(*) FROM @solid_queue_claimed_executions AS c"
+               " WHERE c.process_id = p.id), " SOLID_FACTS
+               " ->> 'queues', NULL FROM @solid_queue_processes AS p WHERE p.kind = 'Worker' ORDER BY 1"
+               " LIMIT 2000",
     .silent_s = 150,
     .workers_note = "from their heartbeats in solid_queue_processes, once a minute",
     .schedule =
@@ -328,66 +285,22 @@ static const struct pg_layout good_job = {
     .secrets = ",serialized_params,",
     .states = good_states,
     .state_count = sizeof good_states / sizeof *good_states,
-    .queues = "SELECT coalesce(j.queue_name, 'default'), " COUNT(
-        GOOD_DUE) ","
-                  " " COUNT(
-                      GOOD_OPEN
-                      " AND " GOOD_LATER
-                      " AND j.error IS NULL") ","
-                                              " " COUNT(
-                                                  GOOD_OPEN
-                                                  " AND " GOOD_LATER
-                                                  " AND j.error IS NOT NULL") ","
-                                                                              " " COUNT(
-                                                                                  "j.finished_at IS NULL AND "
-                                                                                  "j.locked_by_id IS NOT "
-                                                                                  "NULL") ", NULL,"
-                                                                                          " " COUNT(
-                                                                                              "j."
-                                                                                              "finished"
-                                                                                              "_at IS "
-                                                                                              "NOT "
-                                                                                              "NULL "
-                                                                                              "AND "
-                                                                                              "j.error "
-                                                                                              "IS NOT "
-                                                                                              "NULL") ", "
-                                                                                                      "NULL,"
-                                                                                                      " " COUNT(
-                                                                                                          "j."
-                                                                                                          "fi"
-                                                                                                          "ni"
-                                                                                                          "sh"
-                                                                                                          "ed"
-                                                                                                          "_a"
-                                                                                                          "t "
-                                                                                                          "IS"
-                                                                                                          " N"
-                                                                                                          "OT"
-                                                                                                          " N"
-                                                                                                          "UL"
-                                                                                                          "L "
-                                                                                                          "AN"
-                                                                                                          "D "
-                                                                                                          "j."
-                                                                                                          "er"
-                                                                                                          "ro"
-                                                                                                          "r "
-                                                                                                          "IS"
-                                                                                                          " N"
-                                                                                                          "UL"
-                                                                                                          "L") ", NULL,"
-                                                                                                               " extract(epoch FROM now() - min(coalesce(j.scheduled_at, j.created_at)::timestamptz)"
-                                                                                                               "   FILTER (WHERE " GOOD_DUE
-                                                                                                               ")),"
-                                                                                                               " extract(epoch FROM min(j.scheduled_at::timestamptz) FILTER (WHERE " GOOD_DUE
-                                                                                                               "   AND j.scheduled_at > j.created_at + interval '1 s')),"
-                                                                                                               " " COUNT("j.created_at::timestamptz > " MINUTE) ", " COUNT(
-                                                                                                                   "j.finished_at::timestamptz > " MINUTE) ","
-                                                                                                                                                           " NULL, " COUNT(
-                                                                                                                                                               "j.finished_at IS NULL AND j.locked_by_id IS NOT NULL AND p.id IS NULL") ""
-                                                                                                                                                                                                                                        " FROM @good_jobs AS j LEFT JOIN @good_job_processes AS p ON p.id = j.locked_by_id"
-                                                                                                                                                                                                                                        " GROUP BY 1 ORDER BY 1 LIMIT 10001",
+    .queues = "SELECT coalesce(j.queue_name, 'default'), count(*) FILTER (WHERE " GOOD_DUE
+              "), count(*) FILTER (WHERE " GOOD_OPEN " AND " GOOD_LATER
+              " AND j.error IS NULL), count(*) FILTER (WHERE " GOOD_OPEN " AND " GOOD_LATER
+              " AND j.error IS NOT NULL),"
+              " count(*) FILTER (WHERE j.finished_at IS NULL AND j.locked_by_id IS NOT NULL), NULL,"
+              " count(*) FILTER (WHERE j.finished_at IS NOT NULL AND j.error IS NOT NULL), NULL,"
+              " count(*) FILTER (WHERE j.finished_at IS NOT NULL AND j.error IS NULL), NULL,"
+              " extract(epoch FROM now() - min(coalesce(j.scheduled_at, j.created_at)::timestamptz)"
+              "   FILTER (WHERE " GOOD_DUE
+              ")), extract(epoch FROM min(j.scheduled_at::timestamptz) FILTER (WHERE " GOOD_DUE
+              "   AND j.scheduled_at > j.created_at + interval '1 s')),"
+              " count(*) FILTER (WHERE j.created_at::timestamptz > " MINUTE
+              "), count(*) FILTER (WHERE j.finished_at::timestamptz > " MINUTE "), NULL,"
+              " count(*) FILTER (WHERE j.finished_at IS NULL AND j.locked_by_id IS NOT NULL AND p.id IS"
+              " NULL) FROM @good_jobs AS j LEFT JOIN @good_job_processes AS p ON p.id = j.locked_by_id"
+              " GROUP BY 1 ORDER BY 1 LIMIT 10001",
     .workers =
         "SELECT coalesce(p.state ->> 'proctitle', p.id::text), p.state ->> 'hostname',"
         " substring(p.state ->> 'pid' FROM '^[0-9]{1,9}$'),"
@@ -425,69 +338,54 @@ static const struct pg_state river_states[] = {
     {JOB_CANCELLED, "j.state = 'cancelled'", "coalesce(j.finalized_at, j.created_at)", NULL, NULL},
     {JOB_DONE, "j.state = 'completed'", "coalesce(j.finalized_at, j.created_at)", NULL, NULL},
 };
-static const struct pg_layout
-    river =
-        {
-            .name = "River",
-            .requires = river_requires,
-            .from = "@river_job AS j",
-            .id_type = "bigint",
-            .columns = {[PG_ID] = "j.id",
-                        [PG_TASK] = "j.kind",
-                        [PG_QUEUE] = "j.queue",
-                        [PG_PRIORITY] = "j.priority",
-                        [PG_RETRIES] = "j.attempt",
-                        [PG_RETRIES_MAX] = "j.max_attempts",
-                        [PG_ENQUEUED] = "j.created_at",
-                        [PG_ETA] = "CASE WHEN j.finalized_at IS NULL THEN j.scheduled_at END",
-                        [PG_TAKEN] = "j.attempted_at",
-                        [PG_STARTED] = "j.attempted_at",
-                        [PG_FINISHED] = "j.finalized_at",
-                        [PG_WORKER] = "j.attempted_by[array_upper(j.attempted_by, 1)]",
-                        [PG_MESSAGE] = RIVER_ERROR " ->> 'error'",
-                        [PG_TRACE] = RIVER_ERROR " ->> 'trace'"},
-            .data = "j.args",
-            .row = "to_jsonb(j)",
-            .secrets = ",args,",
-            .states = river_states,
-            .state_count = sizeof river_states / sizeof *river_states,
-            .queues =
-                "SELECT coalesce(c.queue, q.name), coalesce(c.ready, 0), coalesce(c.scheduled, 0),"
-                " coalesce(c.retrying, 0), coalesce(c.running, 0), coalesce(c.waiting, 0), "
-                "coalesce(c.failed, 0), NULL,"
-                " coalesce(c.done, 0), q.paused_at IS NOT NULL, extract(epoch FROM now() - c.head),"
-                " extract(epoch FROM c.eta), coalesce(c.came, 0), coalesce(c.went, 0), NULL, c.stuck"
-                " FROM (SELECT j.queue, " COUNT(
-                    "j.state = 'available'") " AS ready,"
-                                             "   " COUNT("j.state = 'scheduled'") " AS scheduled, " COUNT(
-                                                 "j.state = 'retryable'") " AS retrying,"
-                                                                          "   " COUNT("j.state = 'running'") " AS running, " COUNT(
-                                                                              "j.state = 'pending'") " AS "
-                                                                                                     "waiting"
-                                                                                                     ","
-                                                                                                     "  "
-                                                                                                     " " COUNT("j.state = 'discarded'") " AS failed, " COUNT(
-                                                                                                         "j."
-                                                                                                         "sta"
-                                                                                                         "te "
-                                                                                                         "= "
-                                                                                                         "'co"
-                                                                                                         "mpl"
-                                                                                                         "ete"
-                                                                                                         "d'") " AS done,"
-                                                                                                               "   min(j.scheduled_at) FILTER (WHERE j.state = 'available') AS head,"
-                                                                                                               "   min(j.scheduled_at) FILTER (WHERE j.state = 'available'"
-                                                                                                               "     AND j.scheduled_at > j.created_at + interval '1 s') AS eta,"
-                                                                                                               "   " COUNT(
-                                                                                                                   "j.created_at > " MINUTE) " AS came,"
-                                                                                                                                             "   " COUNT(
-                                                                                                                                                 "j.state IN ('completed', 'discarded') AND j.finalized_at > " MINUTE) " AS went,"
-                                                                                                                                                                                                                       "   " COUNT(
-                                                                                                                                                                                                                           "j.state = 'running' AND j.attempted_at < now() - interval '1 hour'") " AS stuck"
-                                                                                                                                                                                                                                                                                                 "   FROM @river_job AS j GROUP BY 1) AS c"
-                                                                                                                                                                                                                                                                                                 " FULL JOIN @river_queue AS q ON q.name = c.queue ORDER BY 1 LIMIT 10001",
-            .workers_note = "River keeps no record of its clients: only what runs is known",
-            .part_absent = {[PART_SCHEDULE] = "periodic jobs of River are in the application's code"},
+static const struct pg_layout river = {
+    .name = "River",
+    .requires = river_requires,
+    .from = "@river_job AS j",
+    .id_type = "bigint",
+    .columns = {[PG_ID] = "j.id",
+                [PG_TASK] = "j.kind",
+                [PG_QUEUE] = "j.queue",
+                [PG_PRIORITY] = "j.priority",
+                [PG_RETRIES] = "j.attempt",
+                [PG_RETRIES_MAX] = "j.max_attempts",
+                [PG_ENQUEUED] = "j.created_at",
+                [PG_ETA] = "CASE WHEN j.finalized_at IS NULL THEN j.scheduled_at END",
+                [PG_TAKEN] = "j.attempted_at",
+                [PG_STARTED] = "j.attempted_at",
+                [PG_FINISHED] = "j.finalized_at",
+                [PG_WORKER] = "j.attempted_by[array_upper(j.attempted_by, 1)]",
+                [PG_MESSAGE] = RIVER_ERROR " ->> 'error'",
+                [PG_TRACE] = RIVER_ERROR " ->> 'trace'"},
+    .data = "j.args",
+    .row = "to_jsonb(j)",
+    .secrets = ",args,",
+    .states = river_states,
+    .state_count = sizeof river_states / sizeof *river_states,
+    .queues = "SELECT coalesce(c.queue, q.name), coalesce(c.ready, 0), coalesce(c.scheduled, 0),"
+              " coalesce(c.retrying, 0), coalesce(c.running, 0), coalesce(c.waiting, 0),"
+              " coalesce(c.failed, 0), NULL, coalesce(c.done, 0), q.paused_at IS NOT NULL,"
+              " extract(epoch FROM now() - c.head), extract(epoch FROM c.eta), coalesce(c.came, 0),"
+              " coalesce(c.went, 0), NULL, c.stuck FROM (SELECT j.queue,"
+              " count(*) FILTER (WHERE j.state = 'available') AS ready,"
+              "   count(*) FILTER (WHERE j.state = 'scheduled') AS scheduled,"
+              " count(*) FILTER (WHERE j.state = 'retryable') AS retrying,"
+              "   count(*) FILTER (WHERE j.state = 'running') AS running,"
+              " count(*) FILTER (WHERE j.state = 'pending') AS waiting,"
+              "   count(*) FILTER (WHERE j.state = 'discarded') AS failed,"
+              " count(*) FILTER (WHERE j.state = 'completed') AS done,"
+              "   min(j.scheduled_at) FILTER (WHERE j.state = 'available') AS head,"
+              "   min(j.scheduled_at) FILTER (WHERE j.state = 'available'"
+              "     AND j.scheduled_at > j.created_at + interval '1 s') AS eta,"
+              "   count(*) FILTER (WHERE j.created_at > " MINUTE ") AS came,"
+              "   count(*) FILTER (WHERE j.state IN ('completed', 'discarded') AND j.finalized_at > " MINUTE
+              ") AS went,"
+              "   count(*) FILTER (WHERE j.state = 'running' AND j.attempted_at < now() - interval '1"
+              " hour') AS stuck"
+              "   FROM @river_job AS j"
+              " GROUP BY 1) AS c FULL JOIN @river_queue AS q ON q.name = c.queue ORDER BY 1 LIMIT 10001",
+    .workers_note = "River keeps no record of its clients: only what runs is known",
+    .part_absent = {[PART_SCHEDULE] = "periodic jobs of River are in the application's code"},
 };
 
 /* ---- django-tasks ---- */
@@ -541,119 +439,18 @@ static const struct pg_layout django_tasks = {
     .secrets = ",args_kwargs,return_value,metadata,",
     .states = tasks_states,
     .state_count = sizeof tasks_states / sizeof *tasks_states,
-    .queues = "SELECT j.queue_name, " COUNT(
-        TASKS_NEW
-        " AND NOT coalesce(" TASKS_LATER
-        ", false)") ","
-                    " " COUNT(TASKS_NEW " AND " TASKS_LATER) ", NULL, " COUNT(
-                        "j.status = 'RUNNING'") ", NULL,"
-                                                " " COUNT("j.status = 'FAILED'") ", NULL, " COUNT(
-                                                    TASKS_DONE) ", NULL,"
-                                                                " extract(epoch FROM now() - "
-                                                                "min(CASE WHEN j.run_after < "
-                                                                "'9000-01-01' THEN j.run_after"
-                                                                "   ELSE j.enqueued_at END) "
-                                                                "FILTER (WHERE " TASKS_NEW
-                                                                " AND NOT coalesce(" TASKS_LATER ", false))),"
-                                                                " extract(epoch FROM "
-                                                                "min(j.run_after) FILTER "
-                                                                "(WHERE " TASKS_NEW
-                                                                " AND j.run_after <= now())),"
-                                                                " " COUNT(
-                                                                    "j.enqueued_at "
-                                                                    "> " MINUTE) ", " COUNT("j.finished_at "
-                                                                                            "> " MINUTE) ","
-                                                                                                         " "
-                                                                                                         "N"
-                                                                                                         "U"
-                                                                                                         "L"
-                                                                                                         "L"
-                                                                                                         ","
-                                                                                                         " "
-                                                                                                         "N"
-                                                                                                         "U"
-                                                                                                         "L"
-                                                                                                         "L"
-                                                                                                         " "
-                                                                                                         "F"
-                                                                                                         "R"
-                                                                                                         "O"
-                                                                                                         "M"
-                                                                                                         " "
-                                                                                                         "@"
-                                                                                                         "d"
-                                                                                                         "j"
-                                                                                                         "a"
-                                                                                                         "n"
-                                                                                                         "g"
-                                                                                                         "o"
-                                                                                                         "_"
-                                                                                                         "t"
-                                                                                                         "a"
-                                                                                                         "s"
-                                                                                                         "k"
-                                                                                                         "s"
-                                                                                                         "_"
-                                                                                                         "d"
-                                                                                                         "a"
-                                                                                                         "t"
-                                                                                                         "a"
-                                                                                                         "b"
-                                                                                                         "a"
-                                                                                                         "s"
-                                                                                                         "e"
-                                                                                                         "_"
-                                                                                                         "d"
-                                                                                                         "b"
-                                                                                                         "t"
-                                                                                                         "a"
-                                                                                                         "s"
-                                                                                                         "k"
-                                                                                                         "r"
-                                                                                                         "e"
-                                                                                                         "s"
-                                                                                                         "u"
-                                                                                                         "l"
-                                                                                                         "t"
-                                                                                                         " "
-                                                                                                         "A"
-                                                                                                         "S"
-                                                                                                         " "
-                                                                                                         "j"
-                                                                                                         " "
-                                                                                                         "G"
-                                                                                                         "R"
-                                                                                                         "O"
-                                                                                                         "U"
-                                                                                                         "P"
-                                                                                                         " "
-                                                                                                         "B"
-                                                                                                         "Y"
-                                                                                                         " "
-                                                                                                         "1"
-                                                                                                         " "
-                                                                                                         "O"
-                                                                                                         "R"
-                                                                                                         "D"
-                                                                                                         "E"
-                                                                                                         "R"
-                                                                                                         " "
-                                                                                                         "B"
-                                                                                                         "Y"
-                                                                                                         " "
-                                                                                                         "1"
-                                                                                                         " "
-                                                                                                         "L"
-                                                                                                         "I"
-                                                                                                         "M"
-                                                                                                         "I"
-                                                                                                         "T"
-                                                                                                         " "
-                                                                                                         "1"
-                                                                                                         "0"
-                                                                                                         "0"
-                                                                                                         "0"
-                                                                                                         "1",
+    .queues =
+        "SELECT j.queue_name, count(*) FILTER (WHERE " TASKS_NEW " AND NOT coalesce(" TASKS_LATER
+        ", false)), count(*) FILTER (WHERE " TASKS_NEW " AND " TASKS_LATER
+        "), NULL, count(*) FILTER (WHERE j.status = 'RUNNING'), NULL,"
+        " count(*) FILTER (WHERE j.status = 'FAILED'), NULL, count(*) FILTER (WHERE " TASKS_DONE "), NULL,"
+        " extract(epoch FROM now() - min(CASE WHEN j.run_after < '9000-01-01' THEN j.run_after"
+        "   ELSE j.enqueued_at END) FILTER (WHERE " TASKS_NEW " AND NOT coalesce(" TASKS_LATER
+        ", false))), extract(epoch FROM min(j.run_after) FILTER (WHERE " TASKS_NEW
+        " AND j.run_after <= now())), count(*) FILTER (WHERE j.enqueued_at > " MINUTE
+        "), count(*) FILTER (WHERE j.finished_at > " MINUTE
+        "), NULL, NULL FROM @django_tasks_database_dbtaskresult AS j"
+        " GROUP BY 1 ORDER BY 1 LIMIT 10001",
     .workers_note = "django-tasks keeps no record of its workers: only what runs is known",
     .part_absent = {[PART_SCHEDULE] = "django-tasks has no schedule"},
 };

@@ -60,10 +60,10 @@ static void environment(struct stage *s, const char *url, const char *more)
     stage_config(s, "school.yaml", text);
 }
 
-static void environment_of(struct stage *s, const struct redis_box *r, const char *login, const char *more)
+static void environment_of(struct stage *s, const struct redis_box *r, const char *login)
 {
     char *url = redis_box_url(r, 0, login);
-    environment(s, url, more);
+    environment(s, url, NULL);
     free(url);
 }
 
@@ -79,11 +79,48 @@ static struct terminal *open_queues(struct stage *s)
     return stage_open(s, "-e", "school", "--view", "queues");
 }
 
+static struct redis_box *start_with_mail(const char *config)
+{
+    struct redis_box *r = redis_box_start(config);
+    fill(r, "mail", 0, 7);
+    return r;
+}
+
+static struct terminal *open_mail(struct stage *s)
+{
+    struct terminal *t = open_queues(s);
+    terminal_wait(t, 20, "mail");
+    return t;
+}
+
+/* The queues of a Redis of its own, once "mail" with its 7 jobs is on the screen. */
+static struct terminal *look_at_mail(struct stage *s, struct redis_box **r)
+{
+    *r = start_with_mail(NULL);
+    environment_of(s, *r, NULL);
+    return open_mail(s);
+}
+
+static struct terminal *look_at_mail_through(struct stage *s, struct redis_box **r, struct proxy **p)
+{
+    *r = start_with_mail(NULL);
+    *p = proxy_start(redis_box_port(*r));
+    environment_through(s, *p);
+    return open_mail(s);
+}
+
 static void leave(struct terminal *t)
 {
     terminal_keys(t, ":", "text:q", "Enter");
     terminal_expect_exit(t, 20, 0);
     terminal_end(t);
+}
+
+static void leave_all(struct terminal *t, struct proxy *p, struct redis_box *r)
+{
+    leave(t);
+    proxy_free(p);
+    redis_box_free(r);
 }
 
 static void keys_answer(struct terminal *t)
@@ -99,11 +136,8 @@ static void keys_answer(struct terminal *t)
 static void a_killed_redis_comes_back_by_itself(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
-    environment_of(s, r, NULL, NULL);
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 15, "mail");
+    struct redis_box *r;
+    struct terminal *t = look_at_mail(s, &r);
     redis_box_kill(r);
     terminal_wait(t, 30, "broker ○");
     terminal_wait(t, 5, "mail"); /* what was read last stays, with its age */
@@ -115,8 +149,7 @@ static void a_killed_redis_comes_back_by_itself(void **state)
     terminal_wait_gone(t, 60, "(shown: ");
     terminal_keys(t, "Enter");
     terminal_wait(t, 10, "3 of 3");
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 /* The jobs of a queue are on the screen when it goes, and again when it is back. */
@@ -125,9 +158,8 @@ static void the_jobs_of_a_queue_survive_a_restart(void **state)
     struct stage *s = *state;
     struct redis_box *r = redis_box_start(NULL);
     fill(r, "mail", 0, 5);
-    environment_of(s, r, NULL, NULL);
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 15, "mail");
+    environment_of(s, r, NULL);
+    struct terminal *t = open_mail(s);
     terminal_keys(t, "Enter");
     terminal_wait(t, 10, "app.report");
     redis_box_halt(r);
@@ -140,17 +172,15 @@ static void the_jobs_of_a_queue_survive_a_restart(void **state)
     terminal_wait(t, 60, "broker ●");
     terminal_keys(t, "F5");
     terminal_wait(t, 30, "st_marys");
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 static void a_hung_redis_does_not_hang_the_keys(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
+    struct redis_box *r = start_with_mail(NULL);
     fill(r, "grades", 0, 2);
-    environment_of(s, r, NULL, NULL);
+    environment_of(s, r, NULL);
     struct terminal *t = open_queues(s);
     terminal_wait(t, 15, "grades");
     redis_box_pause(r);
@@ -164,18 +194,14 @@ static void a_hung_redis_does_not_hang_the_keys(void **state)
     redis_box_resume(r);
     terminal_wait_gone(t, 60, "no answer");
     terminal_wait(t, 30, "broker ●");
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 static void leaving_does_not_wait_for_a_hung_redis(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
-    environment_of(s, r, NULL, NULL);
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 15, "mail");
+    struct redis_box *r;
+    struct terminal *t = look_at_mail(s, &r);
     redis_box_pause(r);
     terminal_keys(t, "F5", "Enter");
     leave(t); /* before it goes on */
@@ -185,12 +211,9 @@ static void leaving_does_not_wait_for_a_hung_redis(void **state)
 static void a_cut_line_is_made_anew(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
-    struct proxy *p = proxy_start(redis_box_port(r));
-    environment_through(s, p);
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 15, "mail");
+    struct redis_box *r;
+    struct proxy *p;
+    struct terminal *t = look_at_mail_through(s, &r, &p);
     terminal_keys(t, "Enter");
     terminal_wait(t, 10, "7 of 7");
     int before = proxy_accepted(p);
@@ -199,21 +222,16 @@ static void a_cut_line_is_made_anew(void **state)
     terminal_wait(t, 60, "10 of 10");
     assert_true(proxy_accepted(p) > before);
     terminal_wait(t, 20, "broker ●");
-    leave(t);
-    proxy_free(p);
-    redis_box_free(r);
+    leave_all(t, p, r);
 }
 
 /* Something else listens there. */
 static void garbage_is_told_and_got_over(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
-    struct proxy *p = proxy_start(redis_box_port(r));
-    environment_through(s, p);
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 15, "mail");
+    struct redis_box *r;
+    struct proxy *p;
+    struct terminal *t = look_at_mail_through(s, &r, &p);
     proxy_garbage(p, true);
     terminal_keys(t, "F5");
     terminal_wait(t, 60, "broker ○");
@@ -222,16 +240,13 @@ static void garbage_is_told_and_got_over(void **state)
     proxy_cut(p);
     terminal_wait(t, 60, "broker ●");
     terminal_wait_gone(t, 60, "(shown: ");
-    leave(t);
-    proxy_free(p);
-    redis_box_free(r);
+    leave_all(t, p, r);
 }
 
 static void a_black_hole_does_not_hang_the_keys(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
+    struct redis_box *r = start_with_mail(NULL);
     struct proxy *p = proxy_start(redis_box_port(r));
     proxy_hang(p, true);
     environment_through(s, p);
@@ -241,9 +256,7 @@ static void a_black_hole_does_not_hang_the_keys(void **state)
     terminal_wait(t, 10, "broker …");
     proxy_hang(p, false);
     terminal_wait(t, 60, "mail");
-    leave(t);
-    proxy_free(p);
-    redis_box_free(r);
+    leave_all(t, p, r);
 }
 
 /* ---- it refuses ---- */
@@ -262,9 +275,8 @@ static void expect_command(struct stage *s, int status, const char *text)
 static void a_password_that_is_missing_is_told(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start("requirepass secret-word\n");
-    fill(r, "mail", 0, 7);
-    environment_of(s, r, NULL, NULL);
+    struct redis_box *r = start_with_mail("requirepass secret-word\n");
+    environment_of(s, r, NULL);
     struct terminal *t = open_queues(s);
     terminal_wait(t, 20, "broker ○");
     terminal_wait(t, 10, "NOAUTH");
@@ -279,10 +291,9 @@ static void a_password_that_is_missing_is_told(void **state)
 static void a_wrong_password_is_told_and_not_shown(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start("user watcher on >right-word ~* &* +@all\n");
+    struct redis_box *r = start_with_mail("user watcher on >right-word ~* &* +@all\n");
     char line[200], path[600];
-    fill(r, "mail", 0, 7);
-    environment_of(s, r, "watcher", NULL);
+    environment_of(s, r, "watcher");
     snprintf(line, sizeof line, "127.0.0.1:%d:watcher:wrong-word\n", redis_box_port(r));
     stage_config(s, "redispass", line);
     snprintf(path, sizeof path, "%s/.config/signalbox/redispass", s->home);
@@ -305,9 +316,8 @@ static void a_wrong_password_is_told_and_not_shown(void **state)
 static void a_right_that_is_missing_is_named(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start("user watcher on nopass ~* &* +@all -lrange -llen\n");
-    fill(r, "mail", 0, 7);
-    environment_of(s, r, "watcher", NULL);
+    struct redis_box *r = start_with_mail("user watcher on nopass ~* &* +@all -lrange -llen\n");
+    environment_of(s, r, "watcher");
     struct terminal *t = open_queues(s);
     terminal_wait(t, 20, "llen");
     keys_answer(t);
@@ -315,25 +325,22 @@ static void a_right_that_is_missing_is_named(void **state)
     redis_box_do(r, "ACL", "SETUSER", "watcher", "+@all");
     terminal_keys(t, "F5"); /* what is denied is asked for seldom */
     terminal_wait(t, 60, "mail");
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 /* Keys that Celery would have are something else. */
 static void a_wrong_type_is_told_and_the_rest_is_shown(void **state)
 {
     struct stage *s = *state;
-    struct redis_box *r = redis_box_start(NULL);
-    fill(r, "mail", 0, 7);
+    struct redis_box *r = start_with_mail(NULL);
     redis_box_do(r, "SADD", "_kombu.binding.grades", "grades\x06\x16\x06\x16grades");
     redis_box_do(r, "SET", "grades", "not a list");
     redis_box_do(r, "SET", "_kombu.binding.odd", "not a set");
     redis_box_do(r, "LPUSH", "unacked", "not a hash");
     redis_box_do(r, "SET", "unacked_index", "not a sorted set");
     redis_box_do(r, "SET", "dlq:mail", "not a list");
-    environment_of(s, r, NULL, NULL);
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 20, "mail");
+    environment_of(s, r, NULL);
+    struct terminal *t = open_mail(s);
     terminal_wait(t, 5, "grades");
     keys_answer(t);
     for (int i = 0; i < 2; i++) {
@@ -350,8 +357,7 @@ static void a_wrong_type_is_told_and_the_rest_is_shown(void **state)
         keys_answer(t);
     }
     terminal_wait(t, 10, "mail");
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 /* ---- it changes its place or its role ---- */
@@ -360,13 +366,11 @@ static void a_loading_redis_is_told_and_waited_for(void **state)
 {
     struct stage *s = *state;
     struct redis_box *r =
-        redis_box_start("save 3600 1\nkey-load-delay 400\nloading-process-events-interval-bytes 1024\n");
-    fill(r, "mail", 0, 7);
-    environment_of(s, r, NULL, NULL);
+        start_with_mail("save 3600 1\nkey-load-delay 400\nloading-process-events-interval-bytes 1024\n");
+    environment_of(s, r, NULL);
     redis_box_do(r, "EVAL", "for i = 1, 20000 do redis.call('SET', 'k' .. i, 'v') end", "0");
     redis_box_do(r, "SAVE");
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 15, "mail");
+    struct terminal *t = open_mail(s);
     redis_box_kill(r);
     terminal_wait(t, 30, "broker ○");
     redis_box_again(r);
@@ -374,8 +378,7 @@ static void a_loading_redis_is_told_and_waited_for(void **state)
     keys_answer(t);
     terminal_wait(t, 60, "broker ●");
     terminal_wait_gone(t, 30, "(shown: ");
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 static void a_failover_is_followed(void **state)
@@ -387,8 +390,7 @@ static void a_failover_is_followed(void **state)
     fill(master, "mail", 0, 7);
     snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", redis_box_port(sentinel));
     environment(s, url, ", master: jobs");
-    struct terminal *t = open_queues(s);
-    terminal_wait(t, 20, "mail");
+    struct terminal *t = open_mail(s);
     assert_true(redis_box_await(replica, 10, "7", "LLEN", "mail"));
     redis_box_kill(master);
     assert_true(redis_box_await(replica, 60, "OK", "SET", "probe", "1"));
@@ -438,7 +440,7 @@ static void names_draw_nothing(void **state)
     redis_box_do(r, "LPUSH", "mail",
                  "{\"headers\": {\"task\": \"\\u001b[2Jclear\", \"id\": \"\\n\\r\", \"_schema_name\": "
                  "\"\\u202emirror\"}, \"properties\": {\"delivery_tag\": \"\\u0000\"}, \"body\": \"\"}");
-    environment_of(s, r, NULL, NULL);
+    environment_of(s, r, NULL);
     struct terminal *t = open_queues(s);
     terminal_wait(t, 20, "red");
     terminal_keys(t, "g", "Enter");
@@ -451,8 +453,7 @@ static void names_draw_nothing(void **state)
     const char *raw = terminal_raw(t, &length);
     assert_null(memmem(raw, length, "\x1b[31mred", 8));
     assert_null(memmem(raw, length, "\x1b]0;title", 9));
-    leave(t);
-    redis_box_free(r);
+    leave_all(t, NULL, r);
 }
 
 int main(void)

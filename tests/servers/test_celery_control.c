@@ -14,27 +14,14 @@
 #include "backends/queues/celery_workers.h"
 #include "backends/queues/queues.h"
 #include "core/clock.h"
-#include "tests/harness/celery.h"
+#include "tests/harness/celery_stage.h"
 #include "tests/harness/cmocka.h"
-#include "tests/harness/redis.h"
+#include "tests/harness/watcher.h"
 
 enum { PATIENCE_S = 40 };
 
 struct stage {
-    struct redis_box *box;
-    struct celery_site *site;
-    struct loop *loop;
-    struct environment environment;
-    struct environment_redis redis;
-    struct redis_server *server;
-    struct queues *queues;
-    struct audit *audit;
-    struct access *access;
-    char *url, *act_url, *folder;
-    ev_timer tick;
-    bool (*holds)(struct stage *s);
-    bool held;
-    double deadline;
+    struct celery_stage on;
     /* what a condition is about */
     const char *worker, *id;
     enum worker_state state;
@@ -45,9 +32,6 @@ struct stage {
     enum step_outcome outcome;
     struct error error;
     char *output;
-    /* of a message */
-    size_t replied;
-    int64_t heard;
 };
 
 /* ---- the stage ---- */
@@ -55,76 +39,28 @@ struct stage {
 static int stage_begin(void **state)
 {
     struct stage *s = talloc_zero(NULL, struct stage);
-    s->box = redis_box_start(NULL);
-    s->url = redis_box_url(s->box, 0, NULL);
-    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
-    s->site = celery_site_new(s->url, NULL, NULL);
-    s->folder = talloc_strdup(s, "/tmp/test_celery_control.XXXXXX");
-    assert_non_null(mkdtemp(s->folder));
-    setenv("XDG_STATE_HOME", s->folder, 1);
-    s->loop = loop_new();
-    s->redis = (struct environment_redis){.name = "broker", .url = s->url, .act = s->act_url};
-    s->environment = (struct environment){
-        .name = "test", .kind = ENVIRONMENT_DEVELOPMENT, .redis = &s->redis, .redis_count = 1};
-    s->audit = audit_new(s->loop, "test", NULL);
-    s->access = access_new(s->loop, &s->environment, s->audit, NULL, NULL);
+    celery_stage_begin(&s->on);
     *state = s;
     return 0;
-}
-
-static void remove_folder(const char *folder)
-{
-    char *command;
-    assert_true(asprintf(&command, "rm -rf '%s'", folder) > 0);
-    assert_int_equal(system(command), 0);
-    free(command);
 }
 
 static int stage_end(void **state)
 {
     struct stage *s = *state;
-    queues_stop(s->queues);
-    redis_server_free(s->server);
-    queues_free(s->queues);
-    access_free(s->access);
-    audit_free(s->audit);
-    loop_free(s->loop);
-    celery_site_free(s->site);
-    redis_box_free(s->box);
-    remove_folder(s->folder);
-    free(s->url);
-    free(s->act_url);
+    celery_stage_end(&s->on);
     free(s->output);
     talloc_free(s);
     return 0;
 }
 
-static void on_tick(struct ev_loop *ev, ev_timer *timer, int events)
+static bool await(struct stage *s, bool (*holds)(void *data))
 {
-    struct stage *s = timer->data;
-    (void)events;
-    s->held = s->holds(s);
-    if (s->held || clock_monotonic() > s->deadline)
-        ev_break(ev, EVBREAK_ALL);
-}
-
-static bool await(struct stage *s, bool (*holds)(struct stage *s))
-{
-    struct ev_loop *ev = loop_ev(s->loop);
-    s->holds = holds;
-    s->deadline = clock_monotonic() + PATIENCE_S;
-    ev_now_update(ev);
-    ev_timer_init(&s->tick, on_tick, 0.005, 0.005);
-    s->tick.data = s;
-    ev_timer_start(ev, &s->tick);
-    ev_run(ev, 0);
-    ev_timer_stop(ev, &s->tick);
-    return s->held;
+    return loop_until(s->on.board.loop, PATIENCE_S, holds, s);
 }
 
 static struct celery_system *celery(struct stage *s)
 {
-    return s->queues && queues_count(s->queues) ? (struct celery_system *)queues_system(s->queues, 0) : NULL;
+    return celery_stage_system(&s->on);
 }
 
 static const struct worker *worker_of(struct stage *s, const char *name)
@@ -136,8 +72,9 @@ static const struct worker *worker_of(struct stage *s, const char *name)
     return NULL;
 }
 
-static bool worker_is(struct stage *s)
+static bool worker_is(void *data)
 {
+    struct stage *s = data;
     const struct worker *worker = worker_of(s, s->worker);
     return worker && worker->state == s->state;
 }
@@ -153,21 +90,11 @@ static void expect_state(struct stage *s, const char *name, enum worker_state st
     }
 }
 
-static bool may_act(struct stage *s)
+static bool may_act(void *data)
 {
+    struct stage *s = data;
     struct error error;
-    return redis_server_can_act(s->server, &error);
-}
-
-/* Watches the workers, with the login that acts. */
-static void look(struct stage *s)
-{
-    s->server = redis_server_new(s->loop, &s->environment, &s->redis, NULL, NULL, NULL);
-    struct queues_options options = {.environment = &s->environment, .redis = &s->server, .redis_count = 1};
-    s->queues = queues_new(s->loop, &options);
-    queues_want(s->queues, PART_WORKERS, true);
-    redis_server_unlock(s->server);
-    assert_true(await(s, may_act));
+    return redis_server_can_act(s->on.board.redis, &error);
 }
 
 /* ---- changes ---- */
@@ -184,19 +111,9 @@ static void on_sent(void *data, struct change *change, const char *report, const
     talloc_free(change);
 }
 
-static void on_replies(void *data, const struct celery_reply *replies, size_t count, int64_t heard,
-                       const struct error *error)
+static bool is_over(void *data)
 {
     struct stage *s = data;
-    (void)replies;
-    s->replied = count;
-    s->heard = heard;
-    s->error = error ? *error : (struct error){0};
-    s->over = true;
-}
-
-static bool is_over(struct stage *s)
-{
     return s->over;
 }
 
@@ -222,7 +139,7 @@ static enum step_outcome act(struct stage *s, const struct queue_act_request *re
     assert_non_null(change->confirm);
     assert_true(*change->effect);
     s->over = false;
-    change_send(change, s->loop, s->access, s->audit, on_sent, s);
+    change_send(change, s->on.board.loop, s->on.board.access, s->on.board.audit, on_sent, s);
     assert_true(await(s, is_over));
     return s->outcome;
 }
@@ -254,9 +171,10 @@ static enum step_outcome act_on_job(struct stage *s, enum queue_act what, const 
     return outcome;
 }
 
-static bool tidy(struct stage *s)
+static bool tidy(void *data)
 {
-    char *keys = redis_box_ask(s->box, "KEYS", "*reply*");
+    struct stage *s = data;
+    char *keys = redis_box_ask(s->on.box, "KEYS", "*reply*");
     bool none = !*keys;
     free(keys);
     return none;
@@ -273,7 +191,9 @@ static void no_reply_key(struct stage *s)
 static struct json_object *inspected(struct stage *s, const char *method, const char *worker)
 {
     int status;
-    char *text = celery_inspect(s->site, method, NULL, &status);
+    /* To one that is named the command does not wait its 3 s for others. */
+    const char *const words[] = {"--destination", worker, NULL};
+    char *text = celery_inspect(s->on.site, method, words, &status);
     struct json_object *all = json_tokener_parse(text), *value = NULL;
     if (!all || !json_object_object_get_ex(all, worker, &value))
         fail_msg("inspect %s: %s", method, text);
@@ -324,8 +244,9 @@ static struct json_object *member(struct json_object *object, const char *key)
     return value;
 }
 
-static bool jobs_are_told(struct stage *s)
+static bool jobs_are_told(void *data)
 {
+    struct stage *s = data;
     const struct workers_snapshot *latest = queue_system_workers(&celery(s)->base);
     return latest && latest->running_count == 2 && latest->running[0].started_at > 0;
 }
@@ -333,13 +254,13 @@ static bool jobs_are_told(struct stage *s)
 static void answers_are_theirs(void **state)
 {
     struct stage *s = *state;
-    celery_worker(s->site, "one", (struct celery_options){.queues = "celery,mail", .concurrency = 2});
-    celery_worker(s->site, "two", (struct celery_options){.queues = "reports"});
-    char *running = celery_send(s->site, "slow", "[600]", "al_noor", 2, NULL);
-    assert_true(celery_await_begun(s->site, 20, NULL, 2));
-    free(celery_send(s->site, "slow", "[600]", "al_noor", 3, NULL));
-    free(celery_send(s->site, "quick", "[1]", "al_noor", 1, "\"options\": {\"countdown\": 3000}"));
-    look(s);
+    celery_worker(s->on.site, "one", (struct celery_options){.queues = "celery,mail", .concurrency = 2});
+    celery_worker(s->on.site, "two", (struct celery_options){.queues = "reports"});
+    char *running = celery_send(s->on.site, "slow", "[600]", "al_noor", 2, NULL);
+    assert_true(celery_await_begun(s->on.site, 20, NULL, 2));
+    free(celery_send(s->on.site, "slow", "[600]", "al_noor", 3, NULL));
+    free(celery_send(s->on.site, "quick", "[1]", "al_noor", 1, "\"options\": {\"countdown\": 3000}"));
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     expect_state(s, "two@test", WORKER_OK);
     done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
@@ -382,8 +303,9 @@ static void answers_are_theirs(void **state)
 
 /* ---- acts, and what workers then do ---- */
 
-static bool is_capped(struct stage *s)
+static bool is_capped(void *data)
 {
+    struct stage *s = data;
     const struct celery_answers *answers = celery_answers(celery(s));
     return answers && answers->workers[0].stats &&
            (int64_t)json_object_array_length(
@@ -393,32 +315,32 @@ static bool is_capped(struct stage *s)
 static void jobs_are_revoked_and_terminated(void **state)
 {
     struct stage *s = *state;
-    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
-    char *slow = celery_send(s->site, "slow", "[600]", NULL, 1, NULL);
-    assert_true(celery_await_begun(s->site, 20, slow, 1));
-    char *dropped = celery_send(s->site, "quick", "[1]", NULL, 1, NULL);
-    look(s);
+    struct celery_process *one = celery_worker(s->on.site, "one", (struct celery_options){0});
+    char *slow = celery_send(s->on.site, "slow", "[600]", NULL, 1, NULL);
+    assert_true(celery_await_begun(s->on.site, 20, slow, 1));
+    char *dropped = celery_send(s->on.site, "quick", "[1]", NULL, 1, NULL);
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     done(s, act_on_job(s, ACT_REVOKE, dropped, NULL));
     assert_non_null(strstr(s->output, "flagged as revoked"));
     done(s, act_on_job(s, ACT_TERMINATE, slow, "one@test"));
     assert_non_null(strstr(s->output, "one@test: terminate: "));
-    char *next = celery_send(s->site, "quick", "[2]", NULL, 1, NULL);
-    assert_true(celery_await_ended(s->site, 20, next, 1));
-    assert_int_equal(celery_begun(s->site, dropped), 0);
-    assert_int_equal(celery_ended(s->site, slow), 0);
+    char *next = celery_send(s->on.site, "quick", "[2]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->on.site, 20, next, 1));
+    assert_int_equal(celery_begun(s->on.site, dropped), 0);
+    assert_int_equal(celery_ended(s->on.site, slow), 0);
     assert_true(celery_await_log(one, 20, "Discarding revoked task"));
     assert_int_equal(act_on_job(s, ACT_TERMINATE, next, NULL), STEP_GONE);
     /* those that a filter finds, in the memory of the worker and in the queue */
-    char *blocker = celery_send(s->site, "slow", "[600]", NULL, 1, NULL);
-    assert_true(celery_await_begun(s->site, 20, blocker, 1));
-    free(celery_send(s->site, "quick", "[3]", "al_noor", 12, NULL));
+    char *blocker = celery_send(s->on.site, "slow", "[600]", NULL, 1, NULL);
+    assert_true(celery_await_begun(s->on.site, 20, blocker, 1));
+    free(celery_send(s->on.site, "quick", "[3]", "al_noor", 12, NULL));
     struct job_filter *filter = job_filter_parse(s, "tenant:al_noor", NULL);
     done(s, act(s, &(struct queue_act_request){.act = ACT_REVOKE, .filter = filter}));
     done(s, act_on_job(s, ACT_TERMINATE, blocker, NULL));
-    char *end = celery_send(s->site, "quick", "[4]", NULL, 1, NULL);
-    assert_true(celery_await_ended(s->site, 20, end, 1));
-    assert_int_equal(celery_ended(s->site, NULL), 2);
+    char *end = celery_send(s->on.site, "quick", "[4]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->on.site, 20, end, 1));
+    assert_int_equal(celery_ended(s->on.site, NULL), 2);
     free(blocker);
     free(end);
     assert_true(celery_alive(one));
@@ -431,8 +353,8 @@ static void jobs_are_revoked_and_terminated(void **state)
 static void pools_and_rates_change(void **state)
 {
     struct stage *s = *state;
-    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){.concurrency = 2});
-    look(s);
+    struct celery_process *one = celery_worker(s->on.site, "one", (struct celery_options){.concurrency = 2});
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
     pid_t children[16];
@@ -454,13 +376,13 @@ static void pools_and_rates_change(void **state)
     assert_int_equal(error.kind, ERROR_INTERLOCK);
     done(s, act_on(s, ACT_RATE_LIMIT, NULL, NULL, "app.quick", "1/h"));
     assert_non_null(strstr(s->output, "new rate limit set successfully"));
-    free(celery_send(s->site, "quick", "[1]", NULL, 3, NULL));
-    char *other = celery_send(s->site, "echo", "[1]", NULL, 1, NULL);
-    assert_true(celery_await_ended(s->site, 20, other, 1));
-    assert_int_equal(celery_ended(s->site, NULL), 2); /* one quick, and the echo behind the others */
+    free(celery_send(s->on.site, "quick", "[1]", NULL, 3, NULL));
+    char *other = celery_send(s->on.site, "echo", "[1]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->on.site, 20, other, 1));
+    assert_int_equal(celery_ended(s->on.site, NULL), 2); /* one quick, and the echo behind the others */
     done(s, act_on(s, ACT_RATE_LIMIT, NULL, NULL, "app.quick", "0"));
-    char *after = celery_send(s->site, "quick", "[4]", NULL, 1, NULL);
-    assert_true(celery_await_ended(s->site, 20, after, 1));
+    char *after = celery_send(s->on.site, "quick", "[4]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->on.site, 20, after, 1));
     assert_null(celery_control_change(
         celery(s), &(struct queue_act_request){.act = ACT_RATE_LIMIT, .task = "app.quick", .argument = "nan"},
         &error));
@@ -469,13 +391,15 @@ static void pools_and_rates_change(void **state)
     free(after);
 }
 
-static bool is_paused(struct stage *s)
+static bool is_paused(void *data)
 {
+    struct stage *s = data;
     return celery_queue_paused(celery(s), s->id);
 }
 
-static bool is_not_paused(struct stage *s)
+static bool is_not_paused(void *data)
 {
+    struct stage *s = data;
     return !is_paused(s);
 }
 
@@ -483,80 +407,80 @@ static bool is_not_paused(struct stage *s)
 static void what_a_login_may_not_is_told(void **state)
 {
     struct stage *s = *state;
-    redis_box_do(s->box, "ACL", "SETUSER", "mute", "on", ">x", "~*", "+@all", "resetchannels");
-    celery_worker(s->site, "one", (struct celery_options){0});
-    char *act_url = redis_box_url(s->box, 0, "mute:x");
-    s->redis.act = act_url;
-    look(s);
+    redis_box_do(s->on.box, "ACL", "SETUSER", "mute", "on", ">x", "~*", "+@all", "resetchannels");
+    celery_worker(s->on.site, "one", (struct celery_options){0});
+    free(s->on.act_url);
+    s->on.act_url = redis_box_url(s->on.box, 0, "mute:x");
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     assert_int_equal(act_on(s, ACT_ASK, NULL, NULL, NULL, NULL), STEP_FAILED);
     assert_int_equal(s->error.kind, ERROR_DENIED);
     assert_int_equal(act_on(s, ACT_SHUTDOWN, "one@test", NULL, NULL, NULL), STEP_FAILED);
     no_reply_key(s);
-    free(act_url);
 }
 
 /* Locked: nobody is asked any more, and what was on its way is tidied up. */
-static bool asks_no_more(struct stage *s)
+static bool asks_no_more(void *data)
 {
+    struct stage *s = data;
     return !celery_asked_goes_on(celery(s));
 }
 
 static void locking_ends_the_asking(void **state)
 {
     struct stage *s = *state;
-    celery_worker(s->site, "one", (struct celery_options){0});
-    look(s);
+    celery_worker(s->on.site, "one", (struct celery_options){0});
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
     assert_true(celery_asked_goes_on(celery(s)));
-    redis_server_lock(s->server);
+    redis_server_lock(s->on.board.redis);
     assert_true(await(s, asks_no_more));
     no_reply_key(s);
     /* the console ends while a question is on its way */
-    redis_server_unlock(s->server);
+    redis_server_unlock(s->on.board.redis);
     assert_true(await(s, may_act));
     static const char *const name = "one@test";
     celery_control_send(
         celery(s),
         &(struct celery_control_request){
             .method = "ping", .destination = &name, .destination_count = 1, .wants_reply = true},
-        on_replies, s);
+        celery_stage_replies, &s->on);
 }
 
 static void queues_are_paused_and_resumed(void **state)
 {
     struct stage *s = *state;
-    celery_worker(s->site, "one", (struct celery_options){.queues = "celery,mail"});
-    celery_worker(s->site, "two", (struct celery_options){.queues = "celery"});
-    look(s);
+    celery_worker(s->on.site, "one", (struct celery_options){.queues = "celery,mail"});
+    celery_worker(s->on.site, "two", (struct celery_options){.queues = "celery"});
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     expect_state(s, "two@test", WORKER_OK);
     done(s, act_on(s, ACT_PAUSE, NULL, "mail", NULL, NULL));
     assert_non_null(strstr(s->output, "one@test takes no more from mail"));
     assert_null(strstr(s->output, "two@test"));
-    char *mail = celery_send(s->site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"mail\"}");
-    char *other = celery_send(s->site, "quick", "[1]", NULL, 1, NULL);
-    assert_true(celery_await_ended(s->site, 20, other, 1));
-    assert_true(redis_box_await(s->box, 0, "1", "LLEN", "mail"));
+    char *mail = celery_send(s->on.site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"mail\"}");
+    char *other = celery_send(s->on.site, "quick", "[1]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->on.site, 20, other, 1));
+    assert_true(redis_box_await(s->on.box, 0, "1", "LLEN", "mail"));
     s->id = "mail";
     assert_true(await(s, is_paused));
-    char *note = redis_box_ask(s->box, "HGET", "signalbox:paused", "mail");
+    char *note = redis_box_ask(s->on.box, "HGET", "signalbox:paused", "mail");
     assert_non_null(strstr(note, "[\"one@test\"]"));
     free(note);
     assert_int_equal(act_on(s, ACT_PAUSE, NULL, "nobody", NULL, NULL), STEP_GONE);
     done(s, act_on(s, ACT_RESUME, NULL, "mail", NULL, NULL));
-    assert_true(celery_await_ended(s->site, 20, mail, 1));
-    assert_true(redis_box_await(s->box, 5, "0", "EXISTS", "signalbox:paused"));
+    assert_true(celery_await_ended(s->on.site, 20, mail, 1));
+    assert_true(redis_box_await(s->on.box, 5, "0", "EXISTS", "signalbox:paused"));
     assert_true(await(s, is_not_paused));
     done(s, act_on(s, ACT_CONSUME, "two@test", "extra", NULL, NULL));
-    char *extra = celery_send(s->site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"extra\"}");
-    assert_true(celery_await_ended(s->site, 20, extra, 1));
+    char *extra = celery_send(s->on.site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"extra\"}");
+    assert_true(celery_await_ended(s->on.site, 20, extra, 1));
     done(s, act_on(s, ACT_CONSUME_NOT, "two@test", "extra", NULL, NULL));
-    char *stays = celery_send(s->site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"extra\"}");
-    char *last = celery_send(s->site, "quick", "[1]", NULL, 1, NULL);
-    assert_true(celery_await_ended(s->site, 20, last, 1));
-    assert_int_equal(celery_begun(s->site, stays), 0);
+    char *stays = celery_send(s->on.site, "quick", "[1]", NULL, 1, "\"options\": {\"queue\": \"extra\"}");
+    char *last = celery_send(s->on.site, "quick", "[1]", NULL, 1, NULL);
+    assert_true(celery_await_ended(s->on.site, 20, last, 1));
+    assert_int_equal(celery_begun(s->on.site, stays), 0);
     no_reply_key(s);
     free(mail), free(other), free(extra), free(stays), free(last);
 }
@@ -565,20 +489,21 @@ static void workers_are_drained_and_end(void **state)
 {
     struct stage *s = *state;
     struct celery_process *one =
-        celery_worker(s->site, "one", (struct celery_options){.queues = "celery,mail"});
-    struct celery_process *two = celery_worker(s->site, "two", (struct celery_options){.queues = "reports"});
-    char *slow = celery_send(s->site, "slow", "[600]", NULL, 1, NULL);
-    assert_true(celery_await_begun(s->site, 20, slow, 1));
-    look(s);
+        celery_worker(s->on.site, "one", (struct celery_options){.queues = "celery,mail"});
+    struct celery_process *two =
+        celery_worker(s->on.site, "two", (struct celery_options){.queues = "reports"});
+    char *slow = celery_send(s->on.site, "slow", "[600]", NULL, 1, NULL);
+    assert_true(celery_await_begun(s->on.site, 20, slow, 1));
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     done(s, act_on(s, ACT_DRAIN, "one@test", NULL, NULL, NULL));
     assert_non_null(strstr(s->output, "takes no more from mail"));
     assert_non_null(strstr(s->output, "takes no more from celery"));
     assert_non_null(strstr(s->output, "still runs 1"));
-    free(celery_send(s->site, "quick", "[1]", NULL, 1, NULL));
+    free(celery_send(s->on.site, "quick", "[1]", NULL, 1, NULL));
     done(s, act_on(s, ACT_ASK, NULL, NULL, NULL, NULL));
     expect_state(s, "one@test", WORKER_QUIET);
-    assert_true(redis_box_await(s->box, 0, "1", "LLEN", "celery"));
+    assert_true(redis_box_await(s->on.box, 0, "1", "LLEN", "celery"));
     expect_state(s, "two@test", WORKER_OK);
     done(s, act_on(s, ACT_SHUTDOWN, "two@test", NULL, NULL, NULL));
     assert_true(celery_await_end(two, 20));
@@ -594,10 +519,10 @@ static void workers_are_drained_and_end(void **state)
 static void the_dead_and_the_frozen_are_told_apart(void **state)
 {
     struct stage *s = *state;
-    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
-    struct celery_process *two = celery_worker(s->site, "two", (struct celery_options){0});
-    celery_worker(s->site, "solo", (struct celery_options){.pool = "solo", .queues = "alone"});
-    look(s);
+    struct celery_process *one = celery_worker(s->on.site, "one", (struct celery_options){0});
+    struct celery_process *two = celery_worker(s->on.site, "two", (struct celery_options){0});
+    celery_worker(s->on.site, "solo", (struct celery_options){.pool = "solo", .queues = "alone"});
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     expect_state(s, "two@test", WORKER_OK);
     expect_state(s, "solo@test", WORKER_OK);
@@ -607,8 +532,8 @@ static void the_dead_and_the_frozen_are_told_apart(void **state)
     assert_non_null(strstr(s->output, "no answer from one@test"));
     celery_thaw(one);
     expect_state(s, "one@test", WORKER_OK);
-    char *slow = celery_send(s->site, "slow", "[14]", NULL, 1, "\"options\": {\"queue\": \"alone\"}");
-    assert_true(celery_await_begun(s->site, 20, slow, 1));
+    char *slow = celery_send(s->on.site, "slow", "[14]", NULL, 1, "\"options\": {\"queue\": \"alone\"}");
+    assert_true(celery_await_begun(s->on.site, 20, slow, 1));
     expect_state(s, "solo@test", WORKER_SILENT);
     expect_state(s, "solo@test", WORKER_OK);
     celery_kill(two);
@@ -617,51 +542,35 @@ static void the_dead_and_the_frozen_are_told_apart(void **state)
     free(slow);
 }
 
-static bool answers(struct stage *s, const char *method, struct json_object *arguments)
-{
-    static const char *const name = "one@test";
-    s->over = false;
-    celery_control_send(celery(s),
-                        &(struct celery_control_request){.method = method,
-                                                         .arguments = arguments,
-                                                         .destination = &name,
-                                                         .destination_count = 1,
-                                                         .wants_reply = true,
-                                                         .deadline_s = 10},
-                        on_replies, s);
-    assert_true(await(s, is_over));
-    return s->replied == 1;
-}
-
 /* ---- tidying up ---- */
 
 static void nothing_stays_behind(void **state)
 {
     struct stage *s = *state;
     static const char *const name = "one@test";
-    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
-    look(s);
+    struct celery_process *one = celery_worker(s->on.site, "one", (struct celery_options){0});
+    celery_stage_look(&s->on, PART_WORKERS);
     expect_state(s, "one@test", WORKER_OK);
     /* what a console that was killed left, an hour ago and now */
     static const char old[] = "5169a1b0-5000-0000-1111-111111111111";
     char *member_of_old;
     assert_true(asprintf(&member_of_old, "%s\x06\x16\x06\x16%s.reply.celery.pidbox", old, old) > 0);
-    redis_box_do(s->box, "SADD", "_kombu.binding.reply.celery.pidbox", member_of_old);
-    redis_box_do(s->box, "LPUSH", "5169a1b0-5000-0000-1111-111111111111.reply.celery.pidbox", "x");
-    assert_true(answers(s, "ping", NULL));
+    redis_box_do(s->on.box, "SADD", "_kombu.binding.reply.celery.pidbox", member_of_old);
+    redis_box_do(s->on.box, "LPUSH", "5169a1b0-5000-0000-1111-111111111111.reply.celery.pidbox", "x");
+    assert_true(celery_stage_asks(&s->on, name, "ping", NULL));
     assert_true(tidy(s));
     free(member_of_old);
     /* given up while it waits */
     celery_freeze(one);
     struct celery_control_request request = {
         .method = "ping", .destination = &name, .destination_count = 1, .wants_reply = true};
-    talloc_free(celery_control_send(celery(s), &request, on_replies, s));
+    talloc_free(celery_control_send(celery(s), &request, celery_stage_replies, &s->on));
     assert_true(await(s, tidy));
-    assert_false(answers(s, "ping", NULL));
-    assert_int_equal(s->heard, 1);
+    assert_false(celery_stage_asks(&s->on, name, "ping", NULL));
+    assert_int_equal(s->on.heard, 1);
     assert_true(tidy(s));
     celery_thaw(one);
-    assert_true(answers(s, "ping", NULL));
+    assert_true(celery_stage_asks(&s->on, name, "ping", NULL));
     assert_true(tidy(s));
 }
 

@@ -8,139 +8,22 @@
 #include "backends/queues/celery_control.h"
 #include "backends/queues/queues.h"
 #include "core/clock.h"
-#include "tests/harness/celery.h"
+#include "tests/harness/celery_stage.h"
 #include "tests/harness/cmocka.h"
-#include "tests/harness/redis.h"
-
-enum { PATIENCE_S = 40 };
-
-struct stage {
-    struct redis_box *box;
-    struct celery_site *site;
-    struct loop *loop;
-    struct environment environment;
-    struct environment_redis redis;
-    struct redis_server *server;
-    struct queues *queues;
-    char *url;
-    ev_timer tick;
-    bool (*holds)(struct stage *s);
-    bool held;
-    double deadline;
-    bool over;
-    size_t replied;
-    int64_t heard;
-    struct error error;
-};
 
 static int stage_begin(void **state)
 {
-    struct stage *s = talloc_zero(NULL, struct stage);
-    s->box = redis_box_start(NULL);
-    s->url = redis_box_url(s->box, 0, NULL);
-    s->site = celery_site_new(s->url, NULL, NULL);
-    s->loop = loop_new();
-    s->redis = (struct environment_redis){.name = "broker", .url = s->url, .act = s->url};
-    s->environment = (struct environment){
-        .name = "test", .kind = ENVIRONMENT_DEVELOPMENT, .redis = &s->redis, .redis_count = 1};
-    *state = s;
+    struct celery_stage *on = talloc(NULL, struct celery_stage);
+    celery_stage_begin(on);
+    *state = on;
     return 0;
 }
 
 static int stage_end(void **state)
 {
-    struct stage *s = *state;
-    queues_stop(s->queues);
-    redis_server_free(s->server);
-    queues_free(s->queues);
-    loop_free(s->loop);
-    celery_site_free(s->site);
-    redis_box_free(s->box);
-    free(s->url);
-    talloc_free(s);
+    celery_stage_end(*state);
+    talloc_free(*state);
     return 0;
-}
-
-static void on_tick(struct ev_loop *ev, ev_timer *timer, int events)
-{
-    struct stage *s = timer->data;
-    (void)events;
-    s->held = s->holds(s);
-    if (s->held || clock_monotonic() > s->deadline)
-        ev_break(ev, EVBREAK_ALL);
-}
-
-static bool await(struct stage *s, bool (*holds)(struct stage *s))
-{
-    struct ev_loop *ev = loop_ev(s->loop);
-    s->holds = holds;
-    s->deadline = clock_monotonic() + PATIENCE_S;
-    ev_now_update(ev);
-    ev_timer_init(&s->tick, on_tick, 0.01, 0.01);
-    s->tick.data = s;
-    ev_timer_start(ev, &s->tick);
-    ev_run(ev, 0);
-    ev_timer_stop(ev, &s->tick);
-    return s->held;
-}
-
-static struct celery_system *celery(struct stage *s)
-{
-    return (struct celery_system *)queues_system(s->queues, 0);
-}
-
-static bool is_found(struct stage *s)
-{
-    return queues_count(s->queues) > 0;
-}
-
-static bool may_act(struct stage *s)
-{
-    struct error error;
-    return redis_server_can_act(s->server, &error);
-}
-
-static void look(struct stage *s)
-{
-    s->server = redis_server_new(s->loop, &s->environment, &s->redis, NULL, NULL, NULL);
-    struct queues_options options = {.environment = &s->environment, .redis = &s->server, .redis_count = 1};
-    s->queues = queues_new(s->loop, &options);
-    queues_want(s->queues, PART_WORKERS, true);
-    redis_server_unlock(s->server);
-    assert_true(await(s, is_found));
-    assert_true(await(s, may_act));
-}
-
-static void on_replies(void *data, const struct celery_reply *replies, size_t count, int64_t heard,
-                       const struct error *error)
-{
-    struct stage *s = data;
-    (void)replies;
-    s->replied = count;
-    s->heard = heard;
-    s->error = error ? *error : (struct error){0};
-    s->over = true;
-}
-
-static bool is_over(struct stage *s)
-{
-    return s->over;
-}
-
-static bool answers(struct stage *s, const char *method, struct json_object *arguments)
-{
-    static const char *const name = "one@test";
-    s->over = false;
-    celery_control_send(celery(s),
-                        &(struct celery_control_request){.method = method,
-                                                         .arguments = arguments,
-                                                         .destination = &name,
-                                                         .destination_count = 1,
-                                                         .wants_reply = true,
-                                                         .deadline_s = 10},
-                        on_replies, s);
-    assert_true(await(s, is_over));
-    return s->replied == 1;
 }
 
 /* A fixed sequence: the same run each time. */
@@ -220,9 +103,9 @@ static struct json_object *random_arguments(unsigned *seed, const char *const me
 
 static void it_survives_what_passes(void **state)
 {
-    struct stage *s = *state;
-    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
-    look(s);
+    struct celery_stage *on = *state;
+    struct celery_process *one = celery_worker(on->site, "one", (struct celery_options){0});
+    celery_stage_look(on, PART_WORKERS);
     static const char *const name = "one@test";
     unsigned seed = 1;
     int sent = 0;
@@ -242,24 +125,24 @@ static void it_survives_what_passes(void **state)
         /* Questions without arguments pass each time: enough of them. */
         if (payload && (json_object_object_length(arguments) || i % 16 == 0)) {
             sent++;
-            if (!answers(s, request.method, arguments))
+            if (!celery_stage_asks(on, name, request.method, arguments))
                 fail_msg("no answer to %s %s: %s", request.method, json_object_to_json_string(arguments),
-                         s->error.why);
+                         on->error.why);
             assert_true(celery_alive(one));
         }
         talloc_free(payload);
         json_object_put(arguments);
     }
     assert_int_equal(sent, SENT_MAX);
-    assert_true(answers(s, "ping", NULL));
+    assert_true(celery_stage_asks(on, name, "ping", NULL));
 }
 
 /* Messages that were changed on their way: what still passes is sent. */
 static void it_survives_changed_messages(void **state)
 {
-    struct stage *s = *state;
-    struct celery_process *one = celery_worker(s->site, "one", (struct celery_options){0});
-    look(s);
+    struct celery_stage *on = *state;
+    struct celery_process *one = celery_worker(on->site, "one", (struct celery_options){0});
+    celery_stage_look(on, PART_WORKERS);
     static const char *const name = "one@test";
     struct celery_control_request request = {
         .method = "ping", .destination = &name, .destination_count = 1, .wants_reply = true};
@@ -276,12 +159,12 @@ static void it_survives_changed_messages(void **state)
             changed[next_random(&seed) % length] = (char)(0x20 + next_random(&seed) % 0x5f);
         if (celery_control_check(changed, length, &request, &error)) {
             passed++;
-            redis_box_do(s->box, "PUBLISH", "/0.celery.pidbox", changed);
+            redis_box_do(on->box, "PUBLISH", "/0.celery.pidbox", changed);
         }
         talloc_free(changed);
     }
     assert_true(passed > 0);
-    assert_true(answers(s, "ping", NULL));
+    assert_true(celery_stage_asks(on, name, "ping", NULL));
     assert_true(celery_alive(one));
     talloc_free(payload);
 }
