@@ -49,7 +49,7 @@ void bullmq_add_scan(struct redis_batch *batch, const char *prefix, const char *
     redis_batch_add(batch, "SCAN", cursor, "MATCH", NULL);
     redis_batch_format(batch, "%s:*:meta", prefix);
     redis_batch_static(batch, "COUNT");
-    redis_batch_static(batch, "1000");
+    redis_batch_static(batch, "500");
 }
 
 bool bullmq_scanned(struct bullmq_system *system, const struct redis_answer *answer)

@@ -24,14 +24,18 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* Behind the closing quote; NULL: it is not closed. */
+/* Behind the closing quote: the first with an even number of backslashes in front of it. NULL: it is not
+ * closed. */
 static const char *skip_string(const char *at, const char *end)
 {
-    for (at++; at < end; at++) {
-        if (*at == '\\')
-            at++;
-        else if (*at == '"')
-            return at + 1;
+    const char *begin = at + 1, *from = begin, *quote;
+    while (from < end && (quote = memchr(from, '"', (size_t)(end - from)))) {
+        const char *slash = quote;
+        while (slash > begin && slash[-1] == '\\')
+            slash--;
+        if ((quote - slash) % 2 == 0)
+            return quote + 1;
+        from = quote + 1;
     }
     return NULL;
 }

@@ -25,7 +25,7 @@ double stream_id_time(const char *id)
 
 void streams_add_scan(struct redis_batch *batch, const char *cursor)
 {
-    redis_batch_add(batch, "SCAN", cursor, "COUNT", "1000", "TYPE", "stream", NULL);
+    redis_batch_add(batch, "SCAN", cursor, "COUNT", "500", "TYPE", "stream", NULL);
 }
 
 bool streams_scanned(struct streams_system *system, const struct redis_answer *answer)
