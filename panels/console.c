@@ -195,8 +195,13 @@ bool console_is_filtered(const struct console *console)
 size_t console_contexts(const struct console *console, const char *contexts[CONTEXTS_MAX])
 {
     size_t count = 0;
-    for (const char *const *at = console->top->ops->contexts; *at && count < CONTEXTS_MAX - 1; at++)
-        contexts[count++] = *at;
+    for (const char *const *at = console->top->ops->contexts; *at && count < CONTEXTS_MAX - 1; at++) {
+        size_t known = 0;
+        while (known < count && strcmp(contexts[known], *at) != 0)
+            known++;
+        if (known == count) /* a view may have its panel's name */
+            contexts[count++] = *at;
+    }
     /* A dialog takes its own keys only. */
     if (!layer_is_dialog(console->top))
         contexts[count++] = "global";

@@ -66,7 +66,8 @@ static struct value failure_last_at(const void *row)
 }
 static struct value failure_kept(const void *row)
 {
-    return value_text(job_state_name(FAILURE(row)->kept));
+    enum job_state kept = FAILURE(row)->kept;
+    return value_text(kept == JOB_DONE ? "result" : job_state_name(kept));
 }
 static struct value failure_retriable(const void *row)
 {
@@ -90,8 +91,8 @@ static const struct column failure_columns[] = {
     {"queue", "queue", "where it came from", UNIT_NONE, 12, 5, 0, failure_queue, NULL},
     {"system", "system", "the job system", UNIT_NONE, 9, 6, 0, failure_system, NULL},
     {"server", "server", "where the system is", UNIT_NONE, 10, 7, 0, failure_server, NULL},
-    {"kept", "kept", "where they are kept: failed, dead, retrying, or as a result only", UNIT_NONE, 8, 5, 0,
-     failure_kept, NULL},
+    {"kept", "kept", "where they are kept: failed, dead, retrying, or as a \"result\" only", UNIT_NONE, 8, 5,
+     0, failure_kept, NULL},
     {"retriable", "again", "how many can be run again as they are", UNIT_COUNT, 6, 3, 0, failure_retriable,
      NULL},
     {"why_not", "why not", "why the others cannot", UNIT_NONE, 20, 9, COLUMN_HIDDEN, failure_why_not, NULL},

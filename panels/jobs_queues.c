@@ -347,6 +347,7 @@ JOBS_PART(part, PART_QUEUES)
 
 static void rows(struct app *app, struct row_list *list)
 {
+    const char *only = app->console ? NULL : app->options->queue;
     for (size_t s = 0; s < queues_count(app->queues); s++) {
         struct queue_system *system = queues_system(app->queues, s);
         const struct queues_snapshot *snapshot = queue_system_queues(system);
@@ -356,6 +357,8 @@ static void rows(struct app *app, struct row_list *list)
         bool late = queue_system_feed(system, PART_QUEUES)->state >= FEED_LATE;
         for (size_t i = 0; i < snapshot->count; i++) {
             const struct queue *queue = &snapshot->queues[i];
+            if (only && strcmp(queue->name, only) != 0)
+                continue;
             struct jobs_queue_row *row = talloc_zero(list, struct jobs_queue_row);
             char *tenants = queue->share_sample > 0 ? tell_shares(row, queue) : NULL;
             *row =
