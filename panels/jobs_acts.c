@@ -262,7 +262,7 @@ static void offer_jobs(struct choice *choice, const struct table_row *const *row
             (struct option){.act = ACT_REQUEUE});
     if (states & (STATE(JOB_SCHEDULED) | STATE(JOB_RETRYING)))
         add(choice, counted(choice, "run", " now"), (struct option){.act = ACT_RUN_NOW});
-    add(choice, counted(choice, "revoke", ": workers remember not to run it, until they end"),
+    add(choice, counted(choice, "revoke", ": workers remember not to run what is revoked, until they end"),
         (struct option){.act = ACT_REVOKE});
     if (states & (STATE(JOB_RUNNING) | STATE(JOB_UNACKED)))
         add(choice, counted(choice, "terminate", ": the child process that runs it is ended"),

@@ -99,7 +99,7 @@ static void tell_left_out(struct celery_prepare *p)
         const char *why;
     } others[] = {
         {p->not_in_list, "held by a worker: revoke or terminate those"},
-        {p->unexpirable, "cannot be expired (they are poison, or of protocol 1): park those"},
+        {p->unexpirable, "messages in which no expiry can be set (poison, or of protocol 1): park those"},
         {p->no_bytes, "given without their messages"},
         {p->elsewhere, "not in a queue of this system"},
     };

@@ -90,14 +90,13 @@ struct change *control_ask(struct celery_system *system, const char *const *work
     change->title = there(talloc_asprintf(change, "Ask %s", control_names(change, workers, count)));
     change->effect = there(talloc_asprintf(
         change,
-        "Seven questions to %zu workers: what they run (arguments as the application lets them be seen), "
-        "hold, "
+        "Seven questions to %zu %s: what they run (arguments as the application lets them be seen), hold, "
         "wait with, take from and know. No job is touched. Each question makes a key for its replies in "
         "Redis, "
         "which is removed after at most 3 s.\n"
         "Then they are asked again every 10 s, for as long as the environment stays unlocked and somebody "
         "looks at the workers.",
-        count));
+        count, count == 1 ? "worker" : "workers"));
     own->step->name = control_names(change, workers, count);
     own->step->command = text;
     own->step->send = send_ask;

@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 program=build/asan/signalbox
 [ -x "$program" ] || program=build/release/signalbox
-pages=(README.md docs/adding-a-panel.md docs/hosts.md docs/postgres.md)
+pages=(README.md docs/adding-a-panel.md docs/hosts.md docs/jobs.md docs/postgres.md)
 failed=0
 verdict() { # STATUS NAME DETAIL
     if [ "$1" -eq 0 ]; then
@@ -75,7 +75,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/home/.ssh"
 echo 'Host worker1 bastion' | tee "$work/home/.ssh/config" >"$work/home/.ssh/production"
 printf '[web]\nweb[1:3].example.com ansible_user=ops\n' >"$work/hosts.ini"
-for page in README.md docs/hosts.md docs/example.yaml; do
+for page in README.md docs/hosts.md docs/jobs.md docs/example.yaml; do
     case $page in
     *.yaml) cat "$page" >"$work/1.yaml" ;;
     *) awk -v to="$work/" '/^```yaml/ {file = to (++n) ".yaml"; next} /^```/ {file = ""} file {print >file}' "$page" ;;
@@ -104,6 +104,18 @@ for tail in '/usr/bin/du ^-0 -xk -d 1 /[^ ]*$' '/usr/sbin/logrotate ^-f /etc/log
     grep -qF -- "$tail" docs/sudoers.example && grep -rqF -- "${tail//\\/\\\\}" backends/hosts
     verdict $? "sudoers_$(basename "${tail%% *}")" "docs/sudoers.example and backends/hosts say different things of $tail"
 done
+
+# Users of Redis: the page has what the console prints for watching, and what the tests of acts may do.
+strings() { # FILE FROM TO: the text of the C strings between two lines
+    sed -n "/$2/,/$3/p" "$1" | grep -oE '"[^"]*"' | tr -d '"\n' | tr -s ' '
+}
+page=$(tr -s '\n ' '  ' <docs/jobs.md)
+said=$(strings backends/redis/watch_commands.c '^const char \*redis_watch_acl' '^}')
+[[ $said == 'ACL SETUSER'* && $page == *"$said"* ]]
+verdict $? acl_of_watching "docs/jobs.md lacks: $said"
+said=$(strings tests/harness/redis.h 'define REDIS_BOX_ACT_RULES' '^$')
+[[ $said == *+eval* && $page == *"ACL SETUSER sb_act on >PASSWORD $said "* ]]
+verdict $? acl_of_acting "docs/jobs.md lacks: $said"
 
 # Variables of the demo stand in a script or a program.
 while IFS= read -r variable; do
