@@ -5,6 +5,7 @@
 #include <talloc.h>
 
 #include "core/clock.h"
+#include "core/text.h"
 #include "core/units.h"
 #include "panels/jobs.h"
 #include "tui/chart.h"
@@ -306,7 +307,7 @@ static char *spark(const void *context, const struct queue *queue)
     return talloc_strdup(context, chart_spark(text, sizeof text, cells, SPARK_CELLS, SPARK_CELLS));
 }
 
-enum { SHARES_TOLD = 3 };
+enum { SHARES_TOLD = 3, NAME_TOLD = 64 };
 
 /* "al_noor 93 % · st_marys 4 % · 118 others 3 % (sample of 1,500, ±2 %)" */
 static char *tell_shares(const void *context, const struct queue *queue)
@@ -318,11 +319,14 @@ static char *tell_shares(const void *context, const struct queue *queue)
     double named = 0, error = 0;
     for (int i = 0; i < told; i++) {
         const struct queue_share *share = &queue->shares[i];
+        char name[NAME_TOLD];
+        if (share->name)
+            safe_text(name, sizeof name, share->name, strnlen(share->name, sizeof name));
         named += share->share;
         error = fmax(error, share->error);
-        text = talloc_asprintf_append_buffer(text, "%s%s %s", i ? " · " : "",
-                                             share->name ? share->name : "no tenant",
-                                             format_percent(percent, sizeof percent, share->share * 100));
+        text =
+            talloc_asprintf_append_buffer(text, "%s%s %s", i ? " · " : "", share->name ? name : "no tenant",
+                                          format_percent(percent, sizeof percent, share->share * 100));
     }
     if (others > 0)
         text =
@@ -338,9 +342,11 @@ static char *tell_shares(const void *context, const struct queue *queue)
 /* What is wrong comes first: two lines are all there is. */
 static char *tell(const void *context, const struct queue *queue, const char *tenants)
 {
+    char name[NAME_TOLD];
+    safe_text(name, sizeof name, queue->name, strnlen(queue->name, sizeof name));
     const char *shares = tenants ? tenants : queue->ready == 0 ? "nothing waits" : "tenants not known yet";
     return talloc_asprintf(context, "%s%sin %s: %s", queue->why ? queue->why : "", queue->why ? " · " : "",
-                           queue->name, shares);
+                           name, shares);
 }
 
 JOBS_PART(part, PART_QUEUES)

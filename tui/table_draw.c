@@ -77,10 +77,12 @@ static void lay_out(struct table *table, int columns, struct layout *layout)
             total += wanted_cells(&table->columns[list[i]], columns) + (i ? GAP : 0);
     } while (total > columns && drop_one(table, list, &count));
     int at = EDGE, spare = columns > total ? columns - total : 0;
+    /* The "!" of a last number hangs over the edge: the name gives a cell for it. */
+    int less = count > 1 && total == columns && table_right_aligned(&table->columns[list[count - 1]]);
     layout->count = 0;
     for (int i = 0; i < count && at < columns; i++) {
         const struct column *column = &table->columns[list[i]];
-        int cells = wanted_cells(column, columns) + (column->width == 0 ? spare : 0);
+        int cells = wanted_cells(column, columns) + (column->width == 0 ? spare : 0) - (i == 0 ? less : 0);
         if (cells > columns - at)
             cells = columns - at;
         layout->placed[layout->count++] = (struct placed){list[i], at, cells};
