@@ -327,6 +327,8 @@ static bool fits_results(const struct pg_catalog *catalog, const char *schema)
 #define NO_WORKERS "workers are known by the broker: see Celery there"
 #define BEAT                                                                                                 \
     .schedule = SCHEDULE, .schedule_slack_s = SLACK_S, .scheduler = SCHEDULER, .scheduler_silent_s = 240,    \
+    .act_rights = "SELECT, INSERT, UPDATE ON @django_celery_beat_periodictask, "                             \
+                  "@django_celery_beat_periodictasks",                                                       \
     .prepare = prepare_entry
 
 static const struct pg_layout layout_both = {

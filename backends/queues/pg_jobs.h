@@ -139,6 +139,9 @@ struct pg_layout {
     const char *read_only;                /* why acts are absent that are not in `acts`; NULL: the usual */
     const char *part_absent[QUEUE_PARTS]; /* why; NULL: it is there */
     const char *(*act_absent)(enum queue_act act); /* for acts that are not in `acts`; NULL: read_only */
+    /* "UPDATE ON @a, @b": what the acting login needs; NULL: SELECT, UPDATE, DELETE on all tables of the
+     * schema. */
+    const char *act_rights;
     /* For acts that are not on rows of jobs (a schedule's entries); NULL: none. */
     struct change *(*prepare)(struct queue_system *system, const struct queue_act_request *request,
                               struct error *error);

@@ -49,13 +49,16 @@ static void refresh(struct pg_jobs *jobs)
 
 static void explain_denial(struct pg_step *own)
 {
+    const char *rights = own->jobs->layout->act_rights, *schema = own->jobs->schemas[0];
     if (own->error.kind != ERROR_DENIED)
         return;
-    snprintf(
-        own->error.todo, sizeof own->error.todo,
-        "As the owner of the tables: GRANT USAGE ON SCHEMA \"%s\" TO \"%s\"; GRANT SELECT, UPDATE, DELETE "
-        "ON ALL TABLES IN SCHEMA \"%s\" TO \"%s\";",
-        own->jobs->schemas[0], own->change->role, own->jobs->schemas[0], own->change->role);
+    char *needs =
+        rights ? pg_jobs_sql(NULL, schema, rights)
+               : talloc_asprintf(NULL, "SELECT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"%s\"", schema);
+    snprintf(own->error.todo, sizeof own->error.todo,
+             "As the owner of the tables: GRANT USAGE ON SCHEMA \"%s\" TO \"%s\"; GRANT %s TO \"%s\";",
+             schema, own->change->role, needs, own->change->role);
+    talloc_free(needs);
 }
 
 static void step_done(void *data, const struct error *error)
