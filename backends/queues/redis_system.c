@@ -11,6 +11,7 @@
 enum { SAMPLES = 32 };
 #define RATE_OVER_S 60.0
 #define RATE_LEAST_S 0.5
+#define POINT_EVERY_S 2.0
 #define HISTORY_EVERY_S 10.0
 
 static void *or_die(void *chunk)
@@ -209,6 +210,9 @@ void redis_rates_note(struct redis_system *system, const char *queue, const stru
     double now = clock_monotonic();
     if (!rate)
         rate = add_rate(system, queue);
+    /* Looks that follow one another quickly do not push out the older ones: the last point moves along. */
+    if (rate->count >= 2 && now - rate->points[(rate->count - 2) % SAMPLES].at < POINT_EVERY_S)
+        rate->count--;
     rate->points[rate->count++ % SAMPLES] = (struct rate_point){now, *sample};
     if (!rate->history_at || now - rate->history_at >= HISTORY_EVERY_S) {
         int steps = rate->history_at > 0 ? (int)((now - rate->history_at) / HISTORY_EVERY_S) : 1;
