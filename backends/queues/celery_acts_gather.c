@@ -95,7 +95,8 @@ static void gather_one(struct celery_prepare *p, const struct job *job)
     if (act->frozen)
         celery_frozen_add(act->frozen, job->raw, job->raw_length);
     celery_id_list_add(act->ids, job->id ? job->id : job->tag);
-    tally_add(p->tasks, job->task, job->task ? strlen(job->task) : 0, 1);
+    const char *task = job->task ? job->task : "without a name";
+    tally_add(p->tasks, task, strlen(task), 1);
     tally_add(p->tenants, job->tenant, job->tenant ? strlen(job->tenant) : 0, 1);
     if (act->meant == 1)
         p->last_id = there(talloc_strdup(p, job->id ? job->id : job->tag ? job->tag : ""));
