@@ -181,6 +181,11 @@ static struct json_object *json_sources(struct app *app, const struct view *view
     return array;
 }
 
+static void add_line(void *data, const char *text)
+{
+    json_object_array_add(data, json_text(text));
+}
+
 struct json_object *batch_json_envelope(struct app *app, const struct panel_ops *panel,
                                         const struct view *view)
 {
@@ -195,6 +200,11 @@ struct json_object *batch_json_envelope(struct app *app, const struct panel_ops 
     json_object_object_add(envelope, "since", json_time(since));
     json_object_object_add(envelope, "taken_at", json_time(clock_wall()));
     json_object_object_add(envelope, "sources", json_sources(app, view));
+    if (view->lines) {
+        struct json_object *notes = json_object_new_array();
+        view->lines(app, add_line, notes);
+        json_object_object_add(envelope, "notes", notes);
+    }
     return envelope;
 }
 

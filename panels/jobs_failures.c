@@ -138,37 +138,53 @@ static void failure_rows(struct app *app, struct row_list *list)
     }
 }
 
-/* What is known about all of them: a storm, duplicates, results that stay for ever. */
+/* What is known about all of them: a storm, duplicates, results that stay for ever; NULL: nothing. */
+static char *failure_told(const void *context, struct queue_system *system)
+{
+    const struct failures_snapshot *snapshot = queue_system_failures(system);
+    char share[32], count[32], *text = talloc_strdup(context, "");
+    if (!snapshot)
+        return NULL;
+    if (snapshot->storm)
+        text = talloc_asprintf_append(text, " · a retry storm, %s of what starts are retries",
+                                      format_percent(share, sizeof share, snapshot->retry_share * 100));
+    if (snapshot->duplicates > 0)
+        text = talloc_asprintf_append(text, " · %s delivered twice",
+                                      format_count(count, sizeof count, (double)snapshot->duplicates));
+    if (snapshot->results_without_expiry > 0)
+        text = talloc_asprintf_append(
+            text, " · %s results never expire",
+            format_count(count, sizeof count, (double)snapshot->results_without_expiry));
+    if (snapshot->note)
+        text = talloc_asprintf_append(text, " · %s", snapshot->note);
+    return *text ? talloc_asprintf(context, "%s: %s", system->name, text + strlen(" · ")) : NULL;
+}
+
 static int failure_head(struct app *app, struct screen *screen, int top, int columns, int rows)
 {
+    void *context = talloc_new(NULL);
     int used = 0;
     for (size_t s = 0; s < queues_count(app->queues) && used < 3 && used < rows; s++) {
         struct queue_system *system = queues_system(app->queues, s);
-        const struct failures_snapshot *snapshot = queue_system_failures(system);
-        char text[400] = "", share[32], count[32];
-        if (!snapshot)
-            continue;
-        size_t length = 0;
-        if (snapshot->storm)
-            length += (size_t)snprintf(text, sizeof text, "%s: a retry storm, %s of what starts are retries",
-                                       system->name,
-                                       format_percent(share, sizeof share, snapshot->retry_share * 100));
-        if (snapshot->duplicates > 0)
-            length += (size_t)snprintf(text + length, sizeof text - length, "%s%s delivered twice",
-                                       length ? " · " : "",
-                                       format_count(count, sizeof count, (double)snapshot->duplicates));
-        if (snapshot->results_without_expiry > 0)
-            length += (size_t)snprintf(
-                text + length, sizeof text - length, "%s%s results never expire", length ? " · " : "",
-                format_count(count, sizeof count, (double)snapshot->results_without_expiry));
-        if (snapshot->note && length < sizeof text)
-            snprintf(text + length, sizeof text - length, "%s%s", length ? " · " : "", snapshot->note);
-        if (!*text)
-            continue;
-        used += jobs_draw_line(screen, top + used, columns, rows - used,
-                               snapshot->storm ? STYLE_CRITICAL : STYLE_WARNING, text);
+        char *text = failure_told(context, system);
+        if (text)
+            used +=
+                jobs_draw_line(screen, top + used, columns, rows - used,
+                               queue_system_failures(system)->storm ? STYLE_CRITICAL : STYLE_WARNING, text);
     }
+    talloc_free(context);
     return used;
+}
+
+static void failure_lines(struct app *app, void (*line)(void *data, const char *text), void *data)
+{
+    void *context = talloc_new(NULL);
+    for (size_t s = 0; s < queues_count(app->queues); s++) {
+        char *text = failure_told(context, queues_system(app->queues, s));
+        if (text)
+            line(data, text);
+    }
+    talloc_free(context);
 }
 
 static void failure_enter(struct app *app, const struct table_row *table_row)
@@ -202,6 +218,7 @@ const struct view jobs_failures = {
     .version = jobs_version,
     .note = failures_note,
     .head = failure_head,
+    .lines = failure_lines,
     .enter = failure_enter,
     .tell = "message",
 };
@@ -295,31 +312,50 @@ static void schedule_rows(struct app *app, struct row_list *list)
     }
 }
 
-/* Is the scheduler alive? One line a system that can have one. */
+static const struct {
+    const char *word;
+    enum style style;
+} scheduler_states[] = {
+    [SCHEDULER_UNKNOWN] = {"whether its scheduler runs is not known", STYLE_DIM},
+    [SCHEDULER_RUNS] = {"its scheduler runs", STYLE_NORMAL},
+    [SCHEDULER_STOPPED] = {"its scheduler does not run!", STYLE_CRITICAL},
+    [SCHEDULER_TWICE] = {"its scheduler runs twice: everything is sent twice!", STYLE_CRITICAL},
+};
+
+/* Is the scheduler alive? NULL for a system that has none. */
+static char *schedule_told(const void *context, struct queue_system *system)
+{
+    const struct schedule_snapshot *snapshot = queue_system_schedule(system);
+    if (!snapshot || (!snapshot->count && snapshot->scheduler == SCHEDULER_UNKNOWN && !snapshot->sign))
+        return NULL;
+    return talloc_asprintf(context, "%s: %s%s%s", system->name, scheduler_states[snapshot->scheduler].word,
+                           snapshot->sign ? " · " : "", snapshot->sign ? snapshot->sign : "");
+}
+
 static int schedule_head(struct app *app, struct screen *screen, int top, int columns, int rows)
 {
-    static const struct {
-        const char *word;
-        enum style style;
-    } states[] = {
-        [SCHEDULER_UNKNOWN] = {"whether its scheduler runs is not known", STYLE_DIM},
-        [SCHEDULER_RUNS] = {"its scheduler runs", STYLE_NORMAL},
-        [SCHEDULER_STOPPED] = {"its scheduler does not run!", STYLE_CRITICAL},
-        [SCHEDULER_TWICE] = {"its scheduler runs twice: everything is sent twice!", STYLE_CRITICAL},
-    };
-    char text[400];
+    void *context = talloc_new(NULL);
     int used = 0;
     for (size_t s = 0; s < queues_count(app->queues) && used < 4 && used < rows; s++) {
         struct queue_system *system = queues_system(app->queues, s);
-        const struct schedule_snapshot *snapshot = queue_system_schedule(system);
-        if (!snapshot || (!snapshot->count && snapshot->scheduler == SCHEDULER_UNKNOWN && !snapshot->sign))
-            continue;
-        snprintf(text, sizeof text, "%s: %s%s%s", system->name, states[snapshot->scheduler].word,
-                 snapshot->sign ? " · " : "", snapshot->sign ? snapshot->sign : "");
-        used +=
-            jobs_draw_line(screen, top + used, columns, rows - used, states[snapshot->scheduler].style, text);
+        char *text = schedule_told(context, system);
+        if (text)
+            used += jobs_draw_line(screen, top + used, columns, rows - used,
+                                   scheduler_states[queue_system_schedule(system)->scheduler].style, text);
     }
+    talloc_free(context);
     return used;
+}
+
+static void schedule_lines(struct app *app, void (*line)(void *data, const char *text), void *data)
+{
+    void *context = talloc_new(NULL);
+    for (size_t s = 0; s < queues_count(app->queues); s++) {
+        char *text = schedule_told(context, queues_system(app->queues, s));
+        if (text)
+            line(data, text);
+    }
+    talloc_free(context);
 }
 
 const struct view jobs_schedule = {
@@ -338,6 +374,7 @@ const struct view jobs_schedule = {
     .version = jobs_version,
     .note = schedule_note,
     .head = schedule_head,
+    .lines = schedule_lines,
     .tell = "why",
 };
 

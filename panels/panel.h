@@ -75,6 +75,8 @@ struct view {
     void (*note)(struct app *app, char *buffer, size_t size);
     /* Lines above the table (a chart, a verdict): returns how many it took of at most `rows`. May be NULL. */
     int (*head)(struct app *app, struct screen *screen, int top, int columns, int rows);
+    /* What `head` says in words, a line each, for commands that print once. May be NULL. */
+    void (*lines)(struct app *app, void (*line)(void *data, const char *text), void *data);
     /* What C-c stops (reading a long list); false: there is nothing to stop. May be NULL. */
     bool (*cancel)(struct app *app);
     /* What Enter does with a row; NULL: it shows the detail. */
