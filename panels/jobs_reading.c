@@ -145,7 +145,11 @@ static void on_progress(void *data, const struct queue_read_progress *progress)
 
 static void all_done(struct jobs_reading *reading)
 {
-    show(reading);
+    enum error_kind kind = reading->error.kind;
+    bool nothing_came = kind != ERROR_NONE && kind != ERROR_MISSING && reading->count == 0;
+    /* What was read before stays, with its age, when the server went away. */
+    if (!nothing_came || !reading->found)
+        show(reading);
     if (reading->error.kind != ERROR_NONE)
         feed_failed(&reading->feed, &reading->error);
     else

@@ -442,7 +442,8 @@ void celery_asked_go_on(struct celery_system *system)
 
 bool celery_asked_goes_on(const struct celery_system *system)
 {
-    return system->asked && system->asked->goes_on;
+    struct error error;
+    return system->asked && system->asked->goes_on && redis_server_can_act(system->redis, &error);
 }
 
 void celery_asked_stale(struct celery_system *system)

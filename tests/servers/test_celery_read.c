@@ -689,6 +689,20 @@ static void expect_fact(struct stage *s, const char *section, const char *label,
         fail_msg("%s, %s: %s", section, label ? label : "", one ? one->text : "(none)");
 }
 
+/* What a worker does that takes the job with that many before it. */
+static void take_job(struct stage *s, const struct job *job, int before)
+{
+    redisReply *taken = redisCommand(s->redis, "LRANGE celery %d %d", -before - 1, -before - 1);
+    const char *raw = taken->element[0]->str;
+    char *value;
+    assert_true(asprintf(&value, "[%s, \"\", \"celery\"]", raw) > 0);
+    send_words(s, 4, (const char *[]){"LREM", "celery", "-1", raw});
+    send_words(s, 4, (const char *[]){"HSET", "unacked", job->tag, value});
+    send_words(s, 4, (const char *[]){"ZADD", "unacked_index", "1795263753", job->tag});
+    free(value);
+    freeReplyObject(taken);
+}
+
 static void one_job_is_told_in_full(void **state)
 {
     struct stage *s = *state;
@@ -723,16 +737,7 @@ static void one_job_is_told_in_full(void **state)
     expect_fact(s, "Group", "chord", "2 of 5 are done");
     expect_fact(s, "Headers", "x-request", "r7");
     assert_null(fact(s, "Headers", "argsrepr"));
-    /* A worker takes it. */
-    redisReply *taken = redisCommand(s->redis, "LRANGE celery -151 -151");
-    const char *raw = taken->element[0]->str;
-    char *value;
-    assert_true(asprintf(&value, "[%s, \"\", \"celery\"]", raw) > 0);
-    send_words(s, 4, (const char *[]){"LREM", "celery", "-1", raw});
-    send_words(s, 4, (const char *[]){"HSET", "unacked", job->tag, value});
-    send_words(s, 4, (const char *[]){"ZADD", "unacked_index", "1795263753", job->tag});
-    free(value);
-    freeReplyObject(taken);
+    take_job(s, job, 150);
     ask_job(s, job);
     expect_fact(s, "Message", "place", "held by a worker");
     expect_fact(s, "Message", "given out again", "2026-11-21T13:22:33");

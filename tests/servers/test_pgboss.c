@@ -137,10 +137,8 @@ static struct job *jobs_in(struct scene *s, struct queue_system *system, const c
                       filter, count, NULL);
 }
 
-static void counts_and_windows(struct scene *s, struct queue_system *system, struct partner *boss)
+static void counts_are_told(struct scene *s, struct queue_system *system, struct partner *boss)
 {
-    size_t count, more;
-    struct queue_read_progress progress;
     const struct queue *reports = board_queue(&s->board, system, "reports");
     assert_int_equal(reports->ready, 6);
     assert_int_equal(reports->scheduled, 1);
@@ -157,7 +155,36 @@ static void counts_and_windows(struct scene *s, struct queue_system *system, str
     /* The library counts what is scheduled, too. */
     assert_int_equal(partner_count(boss, "{\"op\":\"size\",\"name\":\"reports\"}"), 7);
     assert_null(strstr(reports->name, "__pgboss__"));
+}
 
+/* Jobs by what they are, wherever they lie. */
+static void jobs_are_found(struct scene *s, struct queue_system *system, const char *id)
+{
+    size_t more;
+    struct queue_read_progress progress;
+    struct job *found =
+        board_read(&s->board, system, (struct queue_read_request){0}, "tenant:st_marys", &more, &progress);
+    assert_int_equal(more, 1);
+    assert_true(progress.complete && progress.matched == 1 && progress.scanned >= 7);
+    talloc_free(found);
+    char filter[60];
+    snprintf(filter, sizeof filter, "id=%s", id);
+    found = board_read(&s->board, system, (struct queue_read_request){0}, filter, &more, &progress);
+    assert_int_equal(more, 1);
+    assert_string_equal(found->id, id);
+    assert_int_equal(progress.scanned, 1);
+    talloc_free(found);
+    found = board_read(&s->board, system,
+                       (struct queue_read_request){.queue = "reports", .from = FROM_ANY, .look = 100}, NULL,
+                       &more, &progress);
+    assert_int_equal(more, 7);
+    talloc_free(found);
+}
+
+static void counts_and_windows(struct scene *s, struct queue_system *system, struct partner *boss)
+{
+    size_t count, more;
+    counts_are_told(s, system, boss);
     struct job *jobs = jobs_in(s, system, "reports", JOB_READY, NULL, &count);
     assert_int_equal(count, 6);
     assert_int_equal(jobs[0].priority, 5);
@@ -180,23 +207,7 @@ static void counts_and_windows(struct scene *s, struct queue_system *system, str
         assert_string_equal(two[0].id, jobs[5 - at].id);
         talloc_free(two);
     }
-    struct job *found =
-        board_read(&s->board, system, (struct queue_read_request){0}, "tenant:st_marys", &more, &progress);
-    assert_int_equal(more, 1);
-    assert_true(progress.complete && progress.matched == 1 && progress.scanned >= 7);
-    talloc_free(found);
-    char filter[60];
-    snprintf(filter, sizeof filter, "id=%s", jobs[3].id);
-    found = board_read(&s->board, system, (struct queue_read_request){0}, filter, &more, &progress);
-    assert_int_equal(more, 1);
-    assert_string_equal(found->id, jobs[3].id);
-    assert_int_equal(progress.scanned, 1);
-    talloc_free(found);
-    found = board_read(&s->board, system,
-                       (struct queue_read_request){.queue = "reports", .from = FROM_ANY, .look = 100}, NULL,
-                       &more, &progress);
-    assert_int_equal(more, 7);
-    talloc_free(found);
+    jobs_are_found(s, system, jobs[3].id);
     char *facts = board_job(&s->board, system, &jobs[0]);
     assert_non_null(strstr(facts, "Arguments/tenant (secret): al_noor\n"));
     assert_non_null(strstr(facts, "Job/queue: reports\n"));

@@ -39,74 +39,76 @@ static bool match(const char *text, const struct job *job, const char *body)
     return matches;
 }
 
+/* Of `report`, with arguments of its own. */
+static const char *const matching[] = {"",
+                                       "  ",
+                                       "task:report",
+                                       "task:REPORT_card",
+                                       "task=reports.tasks.report_card",
+                                       "tenant:noor",
+                                       "!tenant:oak",
+                                       "tenant!=oak",
+                                       "id:7f3a",
+                                       "retries>3",
+                                       "retries>=4 retries<=4 retries=4 retries:4",
+                                       "retries!=3",
+                                       "age>1h",
+                                       "age<3h",
+                                       "age>7000",
+                                       "eta<10m",
+                                       "eta>1min",
+                                       "size>100kB",
+                                       "size<1MB",
+                                       "priority>=3",
+                                       "state:unacked",
+                                       "!state:ready",
+                                       "flag:redelivered flag:big",
+                                       "!flag:pickle",
+                                       "poison",
+                                       "poison:B",
+                                       "poison:b",
+                                       "!poison:A",
+                                       "error:value",
+                                       "error:مدرسة",
+                                       "text:\"Year 9\"",
+                                       "\"year 9\"",
+                                       "الأمل",
+                                       "year \"('Year\"",
+                                       "queue=reports",
+                                       "\"task:x\" "};
+static const char *const not_matching[] = {"task:mail",
+                                           "task=report",
+                                           "!task:report",
+                                           "tenant=al",
+                                           "retries>4",
+                                           "retries!=4",
+                                           "age>3h",
+                                           "eta>10m",
+                                           "size<100kB",
+                                           "priority<3",
+                                           "state:ready",
+                                           "flag:pickle",
+                                           "!poison",
+                                           "poison:A",
+                                           "text:\"Year  9\"",
+                                           "expires<1h",
+                                           "!expires<1h",
+                                           "runtime>1s",
+                                           "task:report tenant:oak",
+                                           "tenant=",
+                                           "error:key"};
+
 static void test_words(void **state)
 {
-    static const char *const yes[] = {"",
-                                      "  ",
-                                      "task:report",
-                                      "task:REPORT_card",
-                                      "task=reports.tasks.report_card",
-                                      "tenant:noor",
-                                      "!tenant:oak",
-                                      "tenant!=oak",
-                                      "id:7f3a",
-                                      "retries>3",
-                                      "retries>=4 retries<=4 retries=4 retries:4",
-                                      "retries!=3",
-                                      "age>1h",
-                                      "age<3h",
-                                      "age>7000",
-                                      "eta<10m",
-                                      "eta>1min",
-                                      "size>100kB",
-                                      "size<1MB",
-                                      "priority>=3",
-                                      "state:unacked",
-                                      "!state:ready",
-                                      "flag:redelivered flag:big",
-                                      "!flag:pickle",
-                                      "poison",
-                                      "poison:B",
-                                      "poison:b",
-                                      "!poison:A",
-                                      "error:value",
-                                      "error:مدرسة",
-                                      "text:\"Year 9\"",
-                                      "\"year 9\"",
-                                      "الأمل",
-                                      "year \"('Year\"",
-                                      "queue=reports",
-                                      "\"task:x\" "};
-    static const char *const no[] = {"task:mail",
-                                     "task=report",
-                                     "!task:report",
-                                     "tenant=al",
-                                     "retries>4",
-                                     "retries!=4",
-                                     "age>3h",
-                                     "eta>10m",
-                                     "size<100kB",
-                                     "priority<3",
-                                     "state:ready",
-                                     "flag:pickle",
-                                     "!poison",
-                                     "poison:A",
-                                     "text:\"Year  9\"",
-                                     "expires<1h",
-                                     "!expires<1h",
-                                     "runtime>1s",
-                                     "task:report tenant:oak",
-                                     "tenant=",
-                                     "error:key"};
     (void)state;
     struct job job = report;
     job.arguments = "('Year 9', 'الأمل') task:x";
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
-        if (!match(yes[i], &job, NULL))
-            fail_msg("%s does not match", yes[i]);
-    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
-        if (match(no[i], &job, NULL))
-            fail_msg("%s matches", no[i]);
+    for (size_t i = 0; i < sizeof matching / sizeof *matching; i++)
+        if (!match(matching[i], &job, NULL))
+            fail_msg("%s does not match", matching[i]);
+    for (size_t i = 0; i < sizeof not_matching / sizeof *not_matching; i++)
+        if (match(not_matching[i], &job, NULL))
+            fail_msg("%s matches", not_matching[i]);
     job.tenant = NULL;
     assert_true(match("tenant=", &job, NULL));
     assert_false(match("tenant:x", &job, NULL));
