@@ -8,55 +8,17 @@
 #include <unistd.h>
 
 #include "backends/queues/bullmq.h"
-#include "tests/harness/board.h"
 #include "tests/harness/cmocka.h"
 #include "tests/harness/dump.h"
-#include "tests/harness/keeper.h"
-#include "tests/harness/partner.h"
+#include "tests/harness/scene.h"
 #include "tests/harness/watcher.h"
-
-struct scene {
-    const char *module; /* "bullmq5" */
-    struct redis_box *box;
-    char *url, *act_url, folder[64], log[100], port[12];
-    struct board board;
-    struct queue_system *system;
-    struct partner *bullmq;
-    struct keeper *keeper;
-};
-
-static void set_up_box(struct scene *s)
-{
-    strcpy(s->folder, "/tmp/test_bullmq.XXXXXX");
-    assert_non_null(mkdtemp(s->folder));
-    snprintf(s->log, sizeof s->log, "%s/log", s->folder);
-    s->box = redis_box_start("maxmemory-policy noeviction\n");
-    s->url = redis_box_url(s->box, 0, NULL);
-    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
-    snprintf(s->port, sizeof s->port, "%d", redis_box_port(s->box));
-    setenv("NPM_MODULES", TEST_ROOT "/build/npm/node_modules", 1);
-    s->keeper = keeper_start(s->folder); /* it hands the environment on */
-}
 
 static int set_up(void **state)
 {
-    struct scene *s = calloc(1, sizeof *s);
-    set_up_box(s);
+    struct scene *s = scene_new("maxmemory-policy noeviction\n");
+    setenv("NPM_MODULES", TEST_ROOT "/build/npm/node_modules", 1);
+    s->keeper = keeper_start(s->folder); /* it hands the environment on */
     *state = s;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct scene *s = *state;
-    if (s->board.loop)
-        board_end(&s->board);
-    partner_end(s->bullmq);
-    keeper_free(s->keeper);
-    redis_box_free(s->box);
-    free(s->url);
-    free(s->act_url);
-    free(s);
     return 0;
 }
 
@@ -71,64 +33,28 @@ static int get_packages(void **state)
     return 0;
 }
 
-static void open_board(struct scene *s)
-{
-    board_start_redis(&s->board, s->url, s->act_url, NULL, 0);
-    s->system = board_system(&s->board, "bullmq");
-}
-
 static void start_partner(struct scene *s)
 {
-    s->bullmq = partner_start((const char *[]){"node", TEST_ROOT "/tests/data/queues/bullmq_app/partner.js",
-                                               s->module, s->port, NULL},
-                              NULL);
-}
-
-static void say(struct scene *s, const char *expected, const char *line)
-{
-    char *answer = partner_ask(s->bullmq, line);
-    if (strcmp(answer, expected) != 0)
-        fail_msg("%s: %s instead of %s", line, answer, expected);
-    free(answer);
+    char port[12];
+    snprintf(port, sizeof port, "%d", redis_box_port(s->box));
+    s->partner = partner_start(
+        (const char *[]){"node", TEST_ROOT "/tests/data/queues/bullmq_app/partner.js", s->module, port, NULL},
+        NULL);
 }
 
 static pid_t start_worker(struct scene *s, const char *queue)
 {
+    char port[12];
+    snprintf(port, sizeof port, "%d", redis_box_port(s->box));
     return keeper_run(s->keeper,
                       (const char *[]){"node", TEST_ROOT "/tests/data/queues/bullmq_app/worker.js", s->module,
-                                       s->port, queue, NULL},
+                                       port, queue, NULL},
                       s->log);
-}
-
-static struct job *jobs_in(struct scene *s, const char *queue, enum job_state state, const char *filter,
-                           size_t *count)
-{
-    return board_read(&s->board, s->system,
-                      (struct queue_read_request){.queue = queue, .states = 1u << state, .limit = 100},
-                      filter, count, NULL);
-}
-
-static struct change *prepare(struct scene *s, const struct queue_act_request *request)
-{
-    struct error error;
-    struct change *change = board_prepare(&s->board, s->system, request, &error);
-    if (!change)
-        fail_msg("%s", error.why);
-    return change;
-}
-
-static enum step_outcome act_on(struct scene *s, enum queue_act act, const struct job *jobs, size_t count)
-{
-    struct change *change =
-        prepare(s, &(struct queue_act_request){.act = act, .jobs = jobs, .job_count = count});
-    enum step_outcome outcome = board_send(&s->board, change);
-    talloc_free(change);
-    return outcome;
 }
 
 static enum step_outcome act_on_queue(struct scene *s, enum queue_act act, const char *queue)
 {
-    struct change *change = prepare(s, &(struct queue_act_request){.act = act, .queue = queue});
+    struct change *change = scene_prepare(s, &(struct queue_act_request){.act = act, .queue = queue});
     assert_true(change_confirmed(change, queue));
     enum step_outcome outcome = board_send(&s->board, change);
     talloc_free(change);
@@ -143,7 +69,7 @@ static void expect_counts(struct scene *s, const char *name)
              (long long)queue->running, (long long)queue->scheduled, (long long)queue->failed,
              (long long)queue->done, (long long)queue->waiting);
     snprintf(line, sizeof line, "{\"op\":\"counts\",\"queue\":\"%s\"}", name);
-    say(s, ours, line);
+    scene_say(s, ours, line);
 }
 
 /* ---- captured contents ---- */
@@ -153,12 +79,12 @@ static void expect_paused(struct scene *s, const char *file, int64_t ready)
 {
     size_t count;
     dump_load(s->box, file);
-    open_board(s);
+    scene_open(s, "bullmq");
     const struct queue *queue = board_queue(&s->board, s->system, "invoices");
     assert_int_equal(queue->paused, 1);
     assert_int_equal(queue->ready, ready);
     assert_int_equal(queue->waiting, 1);
-    struct job *jobs = jobs_in(s, "invoices", JOB_READY, NULL, &count);
+    struct job *jobs = scene_jobs(s, "invoices", JOB_READY, NULL, &count);
     assert_int_equal(count, ready);
     if (ready) {
         assert_int_equal(queue->head_age_source, HEAD_AGE_EXACT);
@@ -186,7 +112,7 @@ static void what_runs_failed_and_waits_is_read(void **state)
     struct scene *s = *state;
     size_t count;
     dump_load(s->box, "bullmq/running.jsonl");
-    open_board(s);
+    scene_open(s, "bullmq");
     const struct workers_snapshot *workers = board_part(&s->board, s->system, PART_WORKERS);
     assert_int_equal(workers->running_count, 1);
     assert_string_equal(workers->running[0].id, "bq-slow-1");
@@ -196,12 +122,12 @@ static void what_runs_failed_and_waits_is_read(void **state)
     assert_string_equal(failures->failures[0].exception, "Error");
     assert_non_null(strstr(failures->failures[0].frame, "bq.js:"));
     assert_string_equal(failures->failures[0].tenant, "globex");
-    struct job *jobs = jobs_in(s, "invoices", JOB_RETRYING, NULL, &count);
+    struct job *jobs = scene_jobs(s, "invoices", JOB_RETRYING, NULL, &count);
     assert_int_equal(count, 1);
     assert_string_equal(jobs[0].id, "bq-retry-1");
     assert_true(jobs[0].eta > 1795262000 && jobs[0].eta < 1795263000);
     talloc_free(jobs);
-    jobs = jobs_in(s, "invoices", JOB_SCHEDULED, NULL, &count);
+    jobs = scene_jobs(s, "invoices", JOB_SCHEDULED, NULL, &count);
     assert_int_equal(count, 2);
     talloc_free(jobs);
     const struct schedule_snapshot *schedule = board_part(&s->board, s->system, PART_SCHEDULE);
@@ -210,7 +136,7 @@ static void what_runs_failed_and_waits_is_read(void **state)
     assert_string_equal(schedule->entries[0].task, "nightly-rollup");
     assert_string_equal(schedule->entries[0].when, "0 3 * * * Asia/Riyadh");
     assert_float_equal(schedule->entries[0].next_run, 1795305600, 1);
-    jobs = jobs_in(s, "invoices", JOB_FAILED, NULL, &count);
+    jobs = scene_jobs(s, "invoices", JOB_FAILED, NULL, &count);
     char *facts = board_job(&s->board, s->system, jobs);
     assert_non_null(strstr(facts, "Arguments/data (secret): {\"tenant\":\"globex\""));
     assert_non_null(strstr(facts, "Traceback/: Error: "));
@@ -223,7 +149,7 @@ static void a_killed_workers_job_is_an_orphan(void **state)
     struct scene *s = *state;
     dump_load(s->box, "bullmq/orphaned_kill9.jsonl");
     redis_box_do(s->box, "DEL", "bull:invoices:bq-slow-1:lock"); /* its 30 s are over */
-    open_board(s);
+    scene_open(s, "bullmq");
     const struct workers_snapshot *workers = board_part(&s->board, s->system, PART_WORKERS);
     assert_int_equal(workers->running_count, 1);
     assert_true(workers->running[0].flags & JOB_ORPHANED);
@@ -234,7 +160,7 @@ static void an_unknown_version_is_not_paused(void **state)
     struct scene *s = *state;
     redis_box_do(s->box, "HSET", "bull:odd:meta", "version", "bullmq-pro:9.1.0");
     redis_box_do(s->box, "LPUSH", "bull:odd:wait", "1");
-    open_board(s);
+    scene_open(s, "bullmq");
     assert_int_equal(act_on_queue(s, ACT_PAUSE, "odd"), STEP_FAILED);
     assert_non_null(strstr(s->board.report, "5 or 6"));
     assert_true(redis_box_await(s->box, 1, "0", "HEXISTS", "bull:odd:meta", "paused"));
@@ -245,22 +171,23 @@ static void an_unknown_version_is_not_paused(void **state)
 static void check_figures(struct scene *s)
 {
     start_partner(s);
-    say(s, "a",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":1},"
-        "\"options\":{\"jobId\":\"a\"}}");
-    say(s, "b",
+    scene_say(s, "a",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":1},"
+              "\"options\":{\"jobId\":\"a\"}}");
+    scene_say(
+        s, "b",
         "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"fail\",\"data\":{\"tenant\":\"acme\"},\"options\":{"
         "\"jobId\":\"b\"}}");
-    say(s, "c",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"globex\",\"id\":2},"
-        "\"options\":{\"jobId\":\"c\",\"priority\":3}}");
-    say(s, "d",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"globex\",\"id\":3},"
-        "\"options\":{\"jobId\":\"d\",\"delay\":3600000}}");
-    say(s, "e",
-        "{\"op\":\"add\",\"queue\":\"pdf\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":4},"
-        "\"options\":{\"jobId\":\"e\"}}");
-    open_board(s);
+    scene_say(s, "c",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"globex\",\"id\":2},"
+              "\"options\":{\"jobId\":\"c\",\"priority\":3}}");
+    scene_say(s, "d",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"globex\",\"id\":3},"
+              "\"options\":{\"jobId\":\"d\",\"delay\":3600000}}");
+    scene_say(s, "e",
+              "{\"op\":\"add\",\"queue\":\"pdf\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":4},"
+              "\"options\":{\"jobId\":\"e\"}}");
+    scene_open(s, "bullmq");
     expect_counts(s, "mail");
     expect_counts(s, "pdf");
     const struct queue *queue = board_queue(&s->board, s->system, "mail");
@@ -271,7 +198,7 @@ static void check_figures(struct scene *s)
     assert_true(redis_box_await(s->box, 30, "1", "ZCARD", "bull:mail:failed"));
     assert_true(redis_box_await(s->box, 30, "2", "ZCARD", "bull:mail:completed"));
     expect_counts(s, "mail");
-    say(s, "1", "{\"op\":\"workers\",\"queue\":\"mail\"}");
+    scene_say(s, "1", "{\"op\":\"workers\",\"queue\":\"mail\"}");
     queue = board_queue(&s->board, s->system, "mail");
     assert_int_equal(queue->consumers, 1);
     assert_true(queue->out_per_s > 0);
@@ -287,20 +214,20 @@ static void check_retry(struct scene *s)
     struct error error;
     size_t count;
     start_partner(s);
-    say(s, "a",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"flaky\",\"data\":{\"tenant\":\"acme\",\"id\":7},"
-        "\"options\":{\"jobId\":\"a\"}}");
-    say(s, "b",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"flaky\",\"data\":{\"tenant\":\"acme\",\"id\":8},"
-        "\"options\":{\"jobId\":\"b\",\"priority\":2}}");
-    open_board(s);
+    scene_say(s, "a",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"flaky\",\"data\":{\"tenant\":\"acme\",\"id\":7},"
+              "\"options\":{\"jobId\":\"a\"}}");
+    scene_say(s, "b",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"flaky\",\"data\":{\"tenant\":\"acme\",\"id\":8},"
+              "\"options\":{\"jobId\":\"b\",\"priority\":2}}");
+    scene_open(s, "bullmq");
     start_worker(s, "mail");
     assert_true(redis_box_await(s->box, 30, "2", "ZCARD", "bull:mail:failed"));
-    struct job *jobs = jobs_in(s, "mail", JOB_FAILED, NULL, &count);
+    struct job *jobs = scene_jobs(s, "mail", JOB_FAILED, NULL, &count);
     assert_int_equal(count, 2);
     redis_box_do(s->box, "SET", "test:works", "1");
     struct change *change =
-        prepare(s, &(struct queue_act_request){.act = ACT_RETRY, .jobs = jobs, .job_count = 2});
+        scene_prepare(s, &(struct queue_act_request){.act = ACT_RETRY, .jobs = jobs, .job_count = 2});
     assert_int_equal(change->step_count, 2);
     assert_true(change_confirmed(change, "2"));
     assert_int_equal(board_send(&s->board, change), STEP_DONE);
@@ -320,18 +247,19 @@ static void check_gone(struct scene *s)
 {
     size_t count;
     start_partner(s);
-    say(s, "a",
+    scene_say(
+        s, "a",
         "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"fail\",\"data\":{\"tenant\":\"acme\"},\"options\":{"
         "\"jobId\":\"a\"}}");
-    open_board(s);
+    scene_open(s, "bullmq");
     start_worker(s, "mail");
     assert_true(redis_box_await(s->box, 30, "1", "ZCARD", "bull:mail:failed"));
-    struct job *jobs = jobs_in(s, "mail", JOB_FAILED, NULL, &count);
+    struct job *jobs = scene_jobs(s, "mail", JOB_FAILED, NULL, &count);
     assert_int_equal(count, 1);
     struct change *change =
-        prepare(s, &(struct queue_act_request){.act = ACT_DISCARD, .jobs = jobs, .job_count = 1});
+        scene_prepare(s, &(struct queue_act_request){.act = ACT_DISCARD, .jobs = jobs, .job_count = 1});
     char *before = redis_box_ask(s->box, "HGET", "bull:mail:a", "finishedOn");
-    say(s, "ok", "{\"op\":\"retry\",\"queue\":\"mail\",\"id\":\"a\"}");
+    scene_say(s, "ok", "{\"op\":\"retry\",\"queue\":\"mail\",\"id\":\"a\"}");
     assert_true(redis_box_await(s->box, 20, "1", "ZCARD", "bull:mail:failed"));
     char *after = redis_box_ask(s->box, "HGET", "bull:mail:a", "finishedOn");
     assert_string_not_equal(before, after);
@@ -340,49 +268,49 @@ static void check_gone(struct scene *s)
     free(before);
     free(after);
     talloc_free(jobs);
-    jobs = jobs_in(s, "mail", JOB_FAILED, NULL, &count);
-    assert_int_equal(act_on(s, ACT_DISCARD, jobs, 1), STEP_DONE);
-    say(s, "unknown", "{\"op\":\"state\",\"queue\":\"mail\",\"id\":\"a\"}");
+    jobs = scene_jobs(s, "mail", JOB_FAILED, NULL, &count);
+    assert_int_equal(scene_act(s, ACT_DISCARD, jobs, 1), STEP_DONE);
+    scene_say(s, "unknown", "{\"op\":\"state\",\"queue\":\"mail\",\"id\":\"a\"}");
     talloc_free(jobs);
 }
 
 static void check_pause(struct scene *s)
 {
     start_partner(s);
-    say(s, "a",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":1},"
-        "\"options\":{\"jobId\":\"a\"}}");
-    open_board(s);
+    scene_say(s, "a",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":1},"
+              "\"options\":{\"jobId\":\"a\"}}");
+    scene_open(s, "bullmq");
     start_worker(s, "mail");
     assert_true(redis_box_await(s->box, 30, "1", "ZCARD", "bull:mail:completed"));
     assert_int_equal(board_queue(&s->board, s->system, "mail")->paused, 0);
     assert_int_equal(act_on_queue(s, ACT_PAUSE, "mail"), STEP_DONE);
     assert_int_equal(act_on_queue(s, ACT_PAUSE, "mail"), STEP_GONE);
-    say(s, "true", "{\"op\":\"paused\",\"queue\":\"mail\"}");
-    say(s, "b",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":2},"
-        "\"options\":{\"jobId\":\"b\"}}");
-    say(s, "c",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":3},"
-        "\"options\":{\"jobId\":\"c\",\"priority\":1}}");
+    scene_say(s, "true", "{\"op\":\"paused\",\"queue\":\"mail\"}");
+    scene_say(s, "b",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":2},"
+              "\"options\":{\"jobId\":\"b\"}}");
+    scene_say(s, "c",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":3},"
+              "\"options\":{\"jobId\":\"c\",\"priority\":1}}");
     assert_int_equal(board_queue(&s->board, s->system, "mail")->ready, 2);
     expect_counts(s, "mail");
     assert_true(redis_box_await(s->box, 1, "1", "LLEN", "test:ran"));
     assert_int_equal(act_on_queue(s, ACT_RESUME, "mail"), STEP_DONE);
-    say(s, "false", "{\"op\":\"paused\",\"queue\":\"mail\"}");
+    scene_say(s, "false", "{\"op\":\"paused\",\"queue\":\"mail\"}");
     assert_true(redis_box_await(s->box, 20, "3", "LLEN", "test:ran"));
     /* what its library paused with jobs in it, we resume; and the other way round */
-    say(s, "ok", "{\"op\":\"pause\",\"queue\":\"mail\"}");
-    say(s, "d",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":4},"
-        "\"options\":{\"jobId\":\"d\"}}");
+    scene_say(s, "ok", "{\"op\":\"pause\",\"queue\":\"mail\"}");
+    scene_say(s, "d",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":4},"
+              "\"options\":{\"jobId\":\"d\"}}");
     assert_int_equal(act_on_queue(s, ACT_RESUME, "mail"), STEP_DONE);
     assert_true(redis_box_await(s->box, 20, "4", "LLEN", "test:ran"));
     assert_int_equal(act_on_queue(s, ACT_PAUSE, "mail"), STEP_DONE);
-    say(s, "e",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":5},"
-        "\"options\":{\"jobId\":\"e\"}}");
-    say(s, "ok", "{\"op\":\"resume\",\"queue\":\"mail\"}");
+    scene_say(s, "e",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":5},"
+              "\"options\":{\"jobId\":\"e\"}}");
+    scene_say(s, "ok", "{\"op\":\"resume\",\"queue\":\"mail\"}");
     assert_true(redis_box_await(s->box, 20, "5", "LLEN", "test:ran"));
 }
 
@@ -392,22 +320,22 @@ static void check_pause_with_jobs(struct scene *s)
 {
     size_t count;
     start_partner(s);
-    say(s, "f",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"flaky\",\"data\":{\"tenant\":\"acme\",\"id\":9},"
-        "\"options\":{\"jobId\":\"f\"}}");
-    open_board(s);
+    scene_say(s, "f",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"flaky\",\"data\":{\"tenant\":\"acme\",\"id\":9},"
+              "\"options\":{\"jobId\":\"f\"}}");
+    scene_open(s, "bullmq");
     pid_t pid = start_worker(s, "mail");
     assert_true(redis_box_await(s->box, 30, "1", "ZCARD", "bull:mail:failed"));
     kill(pid, SIGKILL);
-    say(s, "a",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":1},"
-        "\"options\":{\"jobId\":\"a\"}}");
-    say(s, "b",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":2},"
-        "\"options\":{\"jobId\":\"b\"}}");
+    scene_say(s, "a",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":1},"
+              "\"options\":{\"jobId\":\"a\"}}");
+    scene_say(s, "b",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":2},"
+              "\"options\":{\"jobId\":\"b\"}}");
     assert_int_equal(act_on_queue(s, ACT_PAUSE, "mail"), STEP_DONE);
-    struct job *jobs = jobs_in(s, "mail", JOB_FAILED, NULL, &count);
-    assert_int_equal(act_on(s, ACT_RETRY, jobs, count), STEP_DONE);
+    struct job *jobs = scene_jobs(s, "mail", JOB_FAILED, NULL, &count);
+    assert_int_equal(scene_act(s, ACT_RETRY, jobs, count), STEP_DONE);
     talloc_free(jobs);
     expect_counts(s, "mail");
     assert_int_equal(board_queue(&s->board, s->system, "mail")->ready, 3);
@@ -422,26 +350,27 @@ static void check_promote(struct scene *s)
 {
     size_t count;
     start_partner(s);
-    say(s, "a",
-        "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":6},"
-        "\"options\":{\"jobId\":\"a\",\"delay\":3600000}}");
-    free(partner_ask(s->bullmq, "{\"op\":\"scheduler\",\"queue\":\"mail\",\"id\":\"nightly\",\"repeat\":{"
-                                "\"every\":86400000},\"name\":\"ok\",\"data\":{\"tenant\":\"all\"}}"));
-    free(partner_ask(s->bullmq, "{\"op\":\"scheduler\",\"queue\":\"mail\",\"id\":\"cron\",\"repeat\":{"
-                                "\"pattern\":\"0 3 1 1 *\"},\"name\":\"ok\",\"data\":{\"tenant\":\"all\"}}"));
-    open_board(s);
-    struct job *jobs = jobs_in(s, "mail", JOB_SCHEDULED, "id=a", &count);
+    scene_say(s, "a",
+              "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"ok\",\"data\":{\"tenant\":\"acme\",\"id\":6},"
+              "\"options\":{\"jobId\":\"a\",\"delay\":3600000}}");
+    free(partner_ask(s->partner, "{\"op\":\"scheduler\",\"queue\":\"mail\",\"id\":\"nightly\",\"repeat\":{"
+                                 "\"every\":86400000},\"name\":\"ok\",\"data\":{\"tenant\":\"all\"}}"));
+    free(partner_ask(s->partner,
+                     "{\"op\":\"scheduler\",\"queue\":\"mail\",\"id\":\"cron\",\"repeat\":{"
+                     "\"pattern\":\"0 3 1 1 *\"},\"name\":\"ok\",\"data\":{\"tenant\":\"all\"}}"));
+    scene_open(s, "bullmq");
+    struct job *jobs = scene_jobs(s, "mail", JOB_SCHEDULED, "id=a", &count);
     assert_int_equal(count, 1);
     start_worker(s, "mail");
-    assert_int_equal(act_on(s, ACT_RUN_NOW, jobs, 1), STEP_DONE);
+    assert_int_equal(scene_act(s, ACT_RUN_NOW, jobs, 1), STEP_DONE);
     talloc_free(jobs);
     assert_true(redis_box_await(s->box, 30, "1", "EXISTS", "bull:mail:completed"));
     const struct schedule_snapshot *schedule = board_part(&s->board, s->system, PART_SCHEDULE);
     assert_int_equal(schedule->count, 2);
     /* the next job of a scheduler is not taken away from it */
-    jobs = jobs_in(s, "mail", JOB_SCHEDULED, "flag:periodic", &count);
+    jobs = scene_jobs(s, "mail", JOB_SCHEDULED, "flag:periodic", &count);
     assert_true(count >= 1);
-    assert_int_equal(act_on(s, ACT_DISCARD, jobs, 1), STEP_FAILED);
+    assert_int_equal(scene_act(s, ACT_DISCARD, jobs, 1), STEP_FAILED);
     assert_non_null(strstr(s->board.report, "scheduler"));
     talloc_free(jobs);
 }
@@ -450,10 +379,11 @@ static void check_killed(struct scene *s)
 {
     size_t count;
     start_partner(s);
-    say(s, "a",
+    scene_say(
+        s, "a",
         "{\"op\":\"add\",\"queue\":\"mail\",\"name\":\"slow\",\"data\":{\"tenant\":\"acme\",\"ms\":3000},"
         "\"options\":{\"jobId\":\"a\"}}");
-    open_board(s);
+    scene_open(s, "bullmq");
     pid_t pid = start_worker(s, "mail");
     assert_true(redis_box_await(s->box, 30, "slow acme 0", "LINDEX", "test:ran", "0"));
     const struct workers_snapshot *workers = board_part(&s->board, s->system, PART_WORKERS);
@@ -461,15 +391,15 @@ static void check_killed(struct scene *s)
     assert_string_equal(workers->workers[0].queues, "mail");
     assert_int_equal(workers->running_count, 1);
     assert_string_equal(workers->running[0].id, "a");
-    struct job *jobs = jobs_in(s, "mail", JOB_RUNNING, NULL, &count);
-    assert_int_equal(act_on(s, ACT_REQUEUE, jobs, 1), STEP_FAILED);
+    struct job *jobs = scene_jobs(s, "mail", JOB_RUNNING, NULL, &count);
+    assert_int_equal(scene_act(s, ACT_REQUEUE, jobs, 1), STEP_FAILED);
     assert_non_null(strstr(s->board.report, "lock"));
     kill(pid, SIGKILL);
     assert_true(redis_box_await(s->box, 10, "0", "EXISTS", "bull:mail:a:lock"));
     workers = board_part(&s->board, s->system, PART_WORKERS);
     assert_int_equal(workers->running_count, 1);
     assert_true(workers->running[0].flags & JOB_ORPHANED);
-    assert_int_equal(act_on(s, ACT_REQUEUE, jobs, 1), STEP_DONE);
+    assert_int_equal(scene_act(s, ACT_REQUEUE, jobs, 1), STEP_DONE);
     start_worker(s, "mail");
     assert_true(redis_box_await(s->box, 30, "slow ended acme", "LINDEX", "test:ran", "-1"));
     expect_counts(s, "mail");
@@ -499,7 +429,7 @@ BOTH(killed)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, scene_end)
     const struct CMUnitTest tests[] = {
         CASE(a_paused_queue_of_6_is_read),
         CASE(a_paused_queue_of_5_is_read),

@@ -8,76 +8,30 @@
 #include <unistd.h>
 
 #include "backends/queues/sidekiq.h"
-#include "tests/harness/board.h"
 #include "tests/harness/cmocka.h"
 #include "tests/harness/dump.h"
-#include "tests/harness/keeper.h"
-#include "tests/harness/partner.h"
+#include "tests/harness/scene.h"
 #include "tests/harness/watcher.h"
-
-struct scene {
-    struct redis_box *box;
-    char *url, *act_url, folder[64], log[100];
-    struct board board;
-    struct queue_system *system;
-    struct partner *sidekiq;
-    struct keeper *keeper;
-    /* of a condition */
-    enum worker_state state;
-};
 
 static int set_up(void **state)
 {
-    struct scene *s = calloc(1, sizeof *s);
-    strcpy(s->folder, "/tmp/test_sidekiq.XXXXXX");
-    assert_non_null(mkdtemp(s->folder));
-    snprintf(s->log, sizeof s->log, "%s/log", s->folder);
-    s->box = redis_box_start(NULL);
-    s->url = redis_box_url(s->box, 0, NULL);
-    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
+    struct scene *s = scene_new(NULL);
     setenv("REDIS_URL", s->url, 1);
     s->keeper = keeper_start(s->folder); /* it hands the environment on */
     *state = s;
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    struct scene *s = *state;
-    if (s->board.loop)
-        board_end(&s->board);
-    partner_end(s->sidekiq);
-    keeper_free(s->keeper);
-    redis_box_free(s->box);
-    free(s->url);
-    free(s->act_url);
-    free(s);
-    return 0;
-}
-
-static void open_board(struct scene *s)
-{
-    board_start_redis(&s->board, s->url, s->act_url, NULL, 0);
-    s->system = board_system(&s->board, "sidekiq");
-}
-
 static void start_partner(struct scene *s)
 {
-    s->sidekiq = partner_start(
+    s->partner = partner_start(
         (const char *[]){"/usr/bin/ruby", TEST_ROOT "/tests/data/queues/sidekiq_app/partner.rb", NULL}, NULL);
-}
-
-static void say(struct scene *s, const char *expected, const char *line)
-{
-    char *answer = partner_ask(s->sidekiq, line);
-    assert_string_equal(answer, expected);
-    free(answer);
 }
 
 /* The jid. */
 static char *push(struct scene *s, const char *line)
 {
-    char *id = partner_ask(s->sidekiq, line);
+    char *id = partner_ask(s->partner, line);
     if (strlen(id) != 24)
         fail_msg("%s: %s", line, id);
     return id;
@@ -94,39 +48,9 @@ static pid_t start_process(struct scene *s)
     snprintf(after, sizeof after, "%d", atoi(before) + 1);
     free(before);
     if (!redis_box_await(s->box, 30, after, "SCARD", "processes")) {
-        char command[160];
-        snprintf(command, sizeof command, "tail -20 %s >&2", s->log);
-        (void)!system(command);
-        fail_msg("Sidekiq does not start");
+        scene_fail_start(s, "Sidekiq");
     }
     return pid;
-}
-
-static struct job *jobs_in(struct scene *s, const char *queue, enum job_state state, const char *filter,
-                           size_t *count)
-{
-    return board_read(
-        &s->board, s->system,
-        (struct queue_read_request){.queue = queue, .states = 1u << state, .limit = 100, .keep_raw = true},
-        filter, count, NULL);
-}
-
-static struct change *prepare(struct scene *s, const struct queue_act_request *request)
-{
-    struct error error;
-    struct change *change = board_prepare(&s->board, s->system, request, &error);
-    if (!change)
-        fail_msg("%s", error.why);
-    return change;
-}
-
-static enum step_outcome act_on(struct scene *s, enum queue_act act, const struct job *jobs, size_t count)
-{
-    struct change *change =
-        prepare(s, &(struct queue_act_request){.act = act, .jobs = jobs, .job_count = count});
-    enum step_outcome outcome = board_send(&s->board, change);
-    talloc_free(change);
-    return outcome;
 }
 
 /* ---- captured contents ---- */
@@ -136,7 +60,7 @@ static void queues_at_rest_are_read_as_they_are(void **state)
     struct scene *s = *state;
     size_t count;
     dump_load(s->box, "sidekiq/queued.jsonl");
-    open_board(s);
+    scene_open(s, "sidekiq");
     const struct queue *queue = board_queue(&s->board, s->system, "default");
     assert_int_equal(queue->ready, 2);
     assert_int_equal(queue->scheduled, 1);
@@ -148,7 +72,7 @@ static void queues_at_rest_are_read_as_they_are(void **state)
     queue = board_queue(&s->board, s->system, "exports");
     assert_int_equal(queue->ready, 3);
     assert_int_equal(queue->scheduled, 0);
-    struct job *jobs = jobs_in(s, "default", JOB_READY, NULL, &count);
+    struct job *jobs = scene_jobs(s, "default", JOB_READY, NULL, &count);
     assert_int_equal(count, 2);
     assert_string_equal(jobs[0].id, "adfe570b5443c96618c9e853"); /* the head is on the right */
     assert_string_equal(jobs[0].task, "InvoiceJob");
@@ -157,11 +81,11 @@ static void queues_at_rest_are_read_as_they_are(void **state)
     assert_int_equal(jobs[1].retries_max, 25);
     assert_float_equal(jobs[0].enqueued_at, 1795262321.7018201, 0.001);
     talloc_free(jobs);
-    jobs = jobs_in(s, "default", JOB_SCHEDULED, "tenant=acme_sa", &count);
+    jobs = scene_jobs(s, "default", JOB_SCHEDULED, "tenant=acme_sa", &count);
     assert_int_equal(count, 1);
     assert_float_equal(jobs[0].eta, 1795265921.7, 0.1);
     talloc_free(jobs);
-    jobs = jobs_in(s, "exports", JOB_READY, "task:ExportJob", &count);
+    jobs = scene_jobs(s, "exports", JOB_READY, "task:ExportJob", &count);
     assert_int_equal(count, 1);
     talloc_free(jobs);
 }
@@ -171,7 +95,7 @@ static void failures_of_retried_and_dead_jobs_are_grouped(void **state)
     struct scene *s = *state;
     size_t count;
     dump_load(s->box, "sidekiq/running_retry_dead.jsonl");
-    open_board(s);
+    scene_open(s, "sidekiq");
     const struct queue *queue = board_queue(&s->board, s->system, "exports");
     assert_int_equal(queue->retrying, 1);
     assert_int_equal(queue->dead, 1);
@@ -193,7 +117,7 @@ static void failures_of_retried_and_dead_jobs_are_grouped(void **state)
     assert_float_equal(workers->running[0].started_at, 1795262322, 1);
     assert_string_equal(workers->workers[0].queues, "critical,default,exports");
     assert_int_equal(workers->workers[0].slots, 2);
-    struct job *jobs = jobs_in(s, "exports", JOB_RETRYING, NULL, &count);
+    struct job *jobs = scene_jobs(s, "exports", JOB_RETRYING, NULL, &count);
     assert_int_equal(count, 1);
     char *facts = board_job(&s->board, s->system, jobs);
     assert_non_null(strstr(facts, "Traceback/: "));
@@ -213,8 +137,8 @@ static void what_is_no_job_is_poison(void **state)
     redis_box_do(
         s->box, "LPUSH", "queue:default",
         "{\"class\":\"A\",\"args\":[{\"tenant\":\"t1\"}],\"jid\":\"y\",\"enqueued_at\":1795262321703}");
-    open_board(s);
-    struct job *jobs = jobs_in(s, "default", JOB_READY, NULL, &count);
+    scene_open(s, "sidekiq");
+    struct job *jobs = scene_jobs(s, "default", JOB_READY, NULL, &count);
     assert_int_equal(count, 3);
     assert_int_equal(jobs[0].poison, POISON_B);
     assert_int_equal(jobs[1].poison, POISON_B);
@@ -224,11 +148,11 @@ static void what_is_no_job_is_poison(void **state)
     char *facts = board_job(&s->board, s->system, &jobs[0]);
     assert_non_null(strstr(facts, "not json"));
     talloc_free(facts);
-    assert_int_equal(act_on(s, ACT_DISCARD, &jobs[0], 1), STEP_DONE);
-    assert_int_equal(act_on(s, ACT_DISCARD, &jobs[0], 1), STEP_GONE);
+    assert_int_equal(scene_act(s, ACT_DISCARD, &jobs[0], 1), STEP_DONE);
+    assert_int_equal(scene_act(s, ACT_DISCARD, &jobs[0], 1), STEP_GONE);
     redis_box_do(s->box, "ZADD", "dead", "1", "not json");
     talloc_free(jobs);
-    jobs = jobs_in(s, NULL, JOB_DEAD, NULL, &count);
+    jobs = scene_jobs(s, NULL, JOB_DEAD, NULL, &count);
     assert_int_equal(count, 1);
     assert_null(board_prepare(&s->board, s->system,
                               &(struct queue_act_request){.act = ACT_RETRY, .jobs = jobs, .job_count = 1},
@@ -249,11 +173,11 @@ static void figures_are_those_of_its_api(void **state)
     free(push(s, "{\"op\":\"push\",\"class\":\"FlakyJob\",\"args\":[\"globex\"]}"));
     free(push(s, "{\"op\":\"push\",\"class\":\"DeadJob\",\"args\":[\"globex\"]}"));
     free(push(s, "{\"op\":\"push_in\",\"in\":3600,\"class\":\"OkJob\",\"args\":[\"acme\",3]}"));
-    open_board(s);
+    scene_open(s, "sidekiq");
     const struct queue *queue = board_queue(&s->board, s->system, "default");
     snprintf(ours, sizeof ours, "%lld", (long long)queue->ready);
-    say(s, ours, "{\"op\":\"size\",\"queue\":\"default\"}");
-    char *latency = partner_ask(s->sidekiq, "{\"op\":\"latency\",\"queue\":\"default\"}");
+    scene_say(s, ours, "{\"op\":\"size\",\"queue\":\"default\"}");
+    char *latency = partner_ask(s->partner, "{\"op\":\"latency\",\"queue\":\"default\"}");
     assert_float_equal(atof(latency), queue->head_age_s, 3);
     free(latency);
     start_process(s);
@@ -266,13 +190,13 @@ static void figures_are_those_of_its_api(void **state)
         snprintf(ours, sizeof ours, "%lld %lld %lld", (long long)queue->scheduled, (long long)queue->retrying,
                  (long long)queue->dead);
         snprintf(line, sizeof line, "{\"op\":\"sets\",\"queue\":\"%s\"}", names[i]);
-        say(s, ours, line);
+        scene_say(s, ours, line);
         assert_int_equal(queue->consumers, 1);
     }
     const struct workers_snapshot *workers = board_part(&s->board, s->system, PART_WORKERS);
     snprintf(ours, sizeof ours, "%d %lld false", workers->workers[0].pid,
              (long long)workers->workers[0].active);
-    say(s, ours, "{\"op\":\"processes\"}");
+    scene_say(s, ours, "{\"op\":\"processes\"}");
 }
 
 static void jobs_are_retried_with_no_byte_changed_but_two_numbers(void **state)
@@ -281,13 +205,13 @@ static void jobs_are_retried_with_no_byte_changed_but_two_numbers(void **state)
     size_t count;
     start_partner(s);
     char *id = push(s, "{\"op\":\"push\",\"class\":\"FlakyJob\",\"args\":[\"globex\"]}");
-    open_board(s);
+    scene_open(s, "sidekiq");
     start_process(s);
     assert_true(redis_box_await(s->box, 30, "1", "ZCARD", "retry"));
-    struct job *jobs = jobs_in(s, "exports", JOB_RETRYING, "tenant:x", &count);
+    struct job *jobs = scene_jobs(s, "exports", JOB_RETRYING, "tenant:x", &count);
     assert_int_equal(count, 0);
     talloc_free(jobs);
-    jobs = jobs_in(s, "exports", JOB_RETRYING, NULL, &count);
+    jobs = scene_jobs(s, "exports", JOB_RETRYING, NULL, &count);
     assert_int_equal(count, 1);
     assert_string_equal(jobs[0].id, id);
     assert_string_equal(jobs[0].exception, "ArgumentError");
@@ -295,7 +219,7 @@ static void jobs_are_retried_with_no_byte_changed_but_two_numbers(void **state)
     assert_int_equal(jobs[0].retries, 1);
     redis_box_do(s->box, "SET", "test:works", "1");
     struct change *change =
-        prepare(s, &(struct queue_act_request){.act = ACT_RETRY, .jobs = jobs, .job_count = 1});
+        scene_prepare(s, &(struct queue_act_request){.act = ACT_RETRY, .jobs = jobs, .job_count = 1});
     assert_true(change_confirmed(change, id + 22));
     char *preview = change_preview(change, change);
     assert_null(strstr(preview, "\"globex\"")); /* payloads are people's data */
@@ -304,7 +228,7 @@ static void jobs_are_retried_with_no_byte_changed_but_two_numbers(void **state)
     talloc_free(change);
     assert_true(redis_box_await(s->box, 20, "flaky globex", "LINDEX", "test:ran", "0"));
     assert_true(redis_box_await(s->box, 5, "0", "ZCARD", "retry"));
-    assert_int_equal(act_on(s, ACT_RETRY, jobs, 1), STEP_GONE);
+    assert_int_equal(scene_act(s, ACT_RETRY, jobs, 1), STEP_GONE);
     talloc_free(jobs);
     free(id);
 }
@@ -317,11 +241,12 @@ static void what_matches_a_filter_is_discarded_or_told_gone(void **state)
     for (int i = 0; i < 30; i++)
         free(push(s, "{\"op\":\"push\",\"class\":\"DeadJob\",\"args\":[\"globex\"]}"));
     free(push(s, "{\"op\":\"push\",\"class\":\"FlakyJob\",\"args\":[\"globex\"]}"));
-    open_board(s);
+    scene_open(s, "sidekiq");
     start_process(s);
     assert_true(redis_box_await(s->box, 30, "30", "ZCARD", "dead"));
     struct job_filter *filter = job_filter_parse(NULL, "task=DeadJob", &error);
-    struct change *change = prepare(s, &(struct queue_act_request){.act = ACT_DISCARD, .filter = filter});
+    struct change *change =
+        scene_prepare(s, &(struct queue_act_request){.act = ACT_DISCARD, .filter = filter});
     assert_int_equal(change->reach, REACH_MANY);
     assert_true(change_confirmed(change, "30"));
     assert_int_equal(change->step_count, 1);
@@ -342,28 +267,34 @@ static void a_scheduled_job_runs_now(void **state)
     size_t count;
     start_partner(s);
     free(push(s, "{\"op\":\"push_in\",\"in\":3600,\"class\":\"OkJob\",\"args\":[\"acme\",3]}"));
-    open_board(s);
+    scene_open(s, "sidekiq");
     start_process(s);
-    struct job *jobs = jobs_in(s, NULL, JOB_SCHEDULED, NULL, &count);
+    struct job *jobs = scene_jobs(s, NULL, JOB_SCHEDULED, NULL, &count);
     assert_int_equal(count, 1);
-    assert_int_equal(act_on(s, ACT_RUN_NOW, jobs, 1), STEP_DONE);
+    assert_int_equal(scene_act(s, ACT_RUN_NOW, jobs, 1), STEP_DONE);
     assert_true(redis_box_await(s->box, 20, "ok acme 3", "LINDEX", "test:ran", "0"));
     talloc_free(jobs);
 }
 
+struct process_wait {
+    struct scene *scene;
+    enum worker_state state;
+};
+
 static bool process_is(void *data)
 {
-    struct scene *s = data;
-    const struct workers_snapshot *workers = s->system->latest[PART_WORKERS];
-    feed_refresh(queue_system_feed(s->system, PART_WORKERS));
-    return workers && workers->count && workers->workers[0].state == s->state;
+    const struct process_wait *wait = data;
+    struct queue_system *system = wait->scene->system;
+    const struct workers_snapshot *workers = system->latest[PART_WORKERS];
+    feed_refresh(queue_system_feed(system, PART_WORKERS));
+    return workers && workers->count && workers->workers[0].state == wait->state;
 }
 
 static bool await_state(struct scene *s, enum worker_state wanted)
 {
-    s->state = wanted;
+    struct process_wait wait = {s, wanted};
     queues_want(s->board.queues, PART_WORKERS, true);
-    bool came = loop_until(s->board.loop, 30, process_is, s);
+    bool came = loop_until(s->board.loop, 30, process_is, &wait);
     queues_want(s->board.queues, PART_WORKERS, false);
     return came;
 }
@@ -373,14 +304,14 @@ static void a_process_is_drained_then_stopped(void **state)
     struct scene *s = *state;
     start_partner(s);
     free(push(s, "{\"op\":\"push\",\"class\":\"OkJob\",\"args\":[\"acme\",1]}"));
-    open_board(s);
+    scene_open(s, "sidekiq");
     start_process(s);
     assert_true(redis_box_await(s->box, 20, "ok acme 1", "LINDEX", "test:ran", "0"));
     const struct workers_snapshot *workers = board_part(&s->board, s->system, PART_WORKERS);
     char *identity = talloc_strdup(NULL, workers->workers[0].id);
     struct queue_act_request request = {
         .act = ACT_DRAIN, .workers = (const char *[]){identity}, .worker_count = 1};
-    struct change *change = prepare(s, &request);
+    struct change *change = scene_prepare(s, &request);
     assert_true(change_confirmed(change, identity));
     assert_int_equal(board_send(&s->board, change), STEP_DONE);
     talloc_free(change);
@@ -390,11 +321,11 @@ static void a_process_is_drained_then_stopped(void **state)
     assert_int_equal(queue->ready, 1);
     assert_int_equal(queue->consumers, 0);
     request.act = ACT_SHUTDOWN;
-    change = prepare(s, &request);
+    change = scene_prepare(s, &request);
     assert_int_equal(board_send(&s->board, change), STEP_DONE);
     talloc_free(change);
     assert_true(redis_box_await(s->box, 30, "0", "SCARD", "processes"));
-    change = prepare(s, &request);
+    change = scene_prepare(s, &request);
     assert_int_equal(board_send(&s->board, change), STEP_GONE);
     talloc_free(change);
     talloc_free(identity);
@@ -408,7 +339,7 @@ static void a_killed_process_is_a_ghost_and_its_job_is_lost(void **state)
     struct scene *s = *state;
     start_partner(s);
     char *id = push(s, "{\"op\":\"push\",\"class\":\"SlowJob\",\"args\":[\"acme\",60]}");
-    open_board(s);
+    scene_open(s, "sidekiq");
     pid_t pid = start_process(s);
     assert_true(redis_box_await(s->box, 20, "slow acme", "LINDEX", "test:ran", "0"));
     char *identity = redis_box_ask(s->box, "SRANDMEMBER", "processes");
@@ -426,14 +357,14 @@ static void a_killed_process_is_a_ghost_and_its_job_is_lost(void **state)
     assert_true(await_state(s, WORKER_GHOST));
     assert_non_null(strstr(queue_system_act_absent(s->system, ACT_REQUEUE), "lost"));
     assert_non_null(strstr(queue_system_act_absent(s->system, ACT_PAUSE), "Pro"));
-    say(s, "0", "{\"op\":\"size\",\"queue\":\"default\"}");
+    scene_say(s, "0", "{\"op\":\"size\",\"queue\":\"default\"}");
     free(identity);
     free(id);
 }
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, scene_end)
     const struct CMUnitTest tests[] = {
         CASE(queues_at_rest_are_read_as_they_are),
         CASE(failures_of_retried_and_dead_jobs_are_grouped),

@@ -9,51 +9,17 @@
 #include <unistd.h>
 
 #include "backends/queues/streams.h"
-#include "tests/harness/board.h"
 #include "tests/harness/cmocka.h"
 #include "tests/harness/dump.h"
-#include "tests/harness/keeper.h"
+#include "tests/harness/scene.h"
 #include "tests/harness/watcher.h"
-
-struct scene {
-    struct redis_box *box;
-    char *url, *act_url, folder[64], log[100];
-    struct board board;
-    struct queue_system *system;
-    struct keeper *keeper;
-};
 
 static int set_up(void **state)
 {
-    struct scene *s = calloc(1, sizeof *s);
-    strcpy(s->folder, "/tmp/test_streams.XXXXXX");
-    assert_non_null(mkdtemp(s->folder));
-    snprintf(s->log, sizeof s->log, "%s/log", s->folder);
-    s->keeper = keeper_start(s->folder);
-    s->box = redis_box_start(NULL);
-    s->url = redis_box_url(s->box, 0, NULL);
-    s->act_url = redis_box_url(s->box, 0, REDIS_BOX_ACT);
+    struct scene *s = scene_new(NULL);
+    s->keeper = keeper_start(s->folder); /* it hands the environment on */
     *state = s;
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct scene *s = *state;
-    if (s->board.loop)
-        board_end(&s->board);
-    keeper_free(s->keeper);
-    redis_box_free(s->box);
-    free(s->url);
-    free(s->act_url);
-    free(s);
-    return 0;
-}
-
-static void open_board(struct scene *s)
-{
-    board_start_redis(&s->board, s->url, s->act_url, NULL, 0);
-    s->system = board_system(&s->board, "streams");
 }
 
 static pid_t start_consumer(struct scene *s, const char *name)
@@ -70,32 +36,11 @@ static void add(struct scene *s, const char *task, const char *payload)
     redis_box_do(s->box, "XADD", "jobs", "*", "task", task, "tenant", "acme", "payload", payload);
 }
 
-static struct job *jobs_in(struct scene *s, const char *queue, enum job_state state, const char *filter,
-                           size_t *count)
-{
-    return board_read(
-        &s->board, s->system,
-        (struct queue_read_request){.queue = queue, .states = 1u << state, .limit = 100, .keep_raw = true},
-        filter, count, NULL);
-}
-
-static struct change *prepare(struct scene *s, const struct queue_act_request *request)
-{
-    struct error error;
-    struct change *change = board_prepare(&s->board, s->system, request, &error);
-    if (!change)
-        fail_msg("%s", error.why);
-    return change;
-}
-
 static enum step_outcome act_on(struct scene *s, enum queue_act act, const struct job *jobs, size_t count,
                                 const char *argument)
 {
-    struct change *change = prepare(
+    return scene_send(
         s, &(struct queue_act_request){.act = act, .jobs = jobs, .job_count = count, .argument = argument});
-    enum step_outcome outcome = board_send(&s->board, change);
-    talloc_free(change);
-    return outcome;
 }
 
 static void expect(struct scene *s, int64_t number, const char *command, const char *key)
@@ -118,7 +63,7 @@ static void groups_are_queues(void **state)
                        "jobs:events", ">"));
     free(redis_box_ask(s->box, "XREADGROUP", "GROUP", "billing", "worker-b", "COUNT", "2", "STREAMS",
                        "jobs:events", ">"));
-    open_board(s);
+    scene_open(s, "streams");
     char *length = redis_box_ask(s->box, "XLEN", "jobs:events");
     int64_t rest = atoll(length) - 10;
     free(length);
@@ -130,7 +75,7 @@ static void groups_are_queues(void **state)
     queue = board_queue(&s->board, s->system, "jobs:events/audit");
     assert_int_equal(queue->ready, 0);
     assert_true(isnan(queue->head_age_s));
-    struct job *jobs = jobs_in(s, "jobs:events/billing", JOB_READY, NULL, &count);
+    struct job *jobs = scene_jobs(s, "jobs:events/billing", JOB_READY, NULL, &count);
     assert_int_equal(count, rest);
     assert_string_equal(jobs[0].task, "invoices.sync");
     assert_non_null(jobs[0].tenant);
@@ -147,7 +92,7 @@ static void groups_are_queues(void **state)
     assert_true(jobs[0].enqueued_at > jobs[1].enqueued_at);
     assert_int_equal(progress.total, rest);
     talloc_free(jobs);
-    jobs = jobs_in(s, "jobs:events/billing", JOB_UNACKED, NULL, &count);
+    jobs = scene_jobs(s, "jobs:events/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(count, 10);
     assert_string_equal(jobs[9].worker, "worker-b");
     char *facts = board_job(&s->board, s->system, &jobs[9]);
@@ -169,7 +114,7 @@ static void an_unknown_lag_is_at_least(void **state)
     *strchr(id, '\n') = '\0';
     redis_box_do(s->box, "XDEL", "jobs", id);
     free(entries);
-    open_board(s);
+    scene_open(s, "streams");
     const struct queue *queue = board_queue(&s->board, s->system, "jobs/late");
     assert_int_equal(queue->ready, 4);
     assert_non_null(queue->why);
@@ -181,7 +126,7 @@ static void streams_without_groups_are_none(void **state)
     redis_box_do(s->box, "XADD", "bull:mail:events", "*", "event", "added");
     redis_box_do(s->box, "XADD", "jobs", "*", "task", "a");
     redis_box_do(s->box, "XGROUP", "CREATE", "jobs", "billing", "0");
-    open_board(s);
+    scene_open(s, "streams");
     const struct queues_snapshot *queues = board_part(&s->board, s->system, PART_QUEUES);
     assert_int_equal(queues->count, 1);
 }
@@ -203,7 +148,7 @@ static void figures_are_those_of_redis(void **state)
     for (int i = 0; i < 3; i++)
         add(s, "ok", "1");
     add(s, "fail", "2");
-    open_board(s);
+    scene_open(s, "streams");
     assert_int_equal(board_queue(&s->board, s->system, "jobs/billing")->ready, 4);
     pid_t pid = start_consumer(s, "one");
     assert_true(redis_box_await(s->box, 20, "3", "LLEN", "test:ran"));
@@ -240,11 +185,11 @@ static void a_dead_consumers_entry_is_claimed_for_another(void **state)
     redis_box_do(s->box, "XGROUP", "CREATE", "jobs", "billing", "0", "MKSTREAM");
     free(redis_box_ask(s->box, "XGROUP", "CREATECONSUMER", "jobs", "billing", "two"));
     add(s, "slow", "x");
-    open_board(s);
+    scene_open(s, "streams");
     pid_t pid = start_consumer(s, "one");
     assert_true(redis_box_await(s->box, 20, "1", "LLEN", "test:taken"));
     kill(pid, SIGKILL);
-    struct job *jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, NULL, &count);
+    struct job *jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(count, 1);
     struct queue_act_request request = {.act = ACT_REQUEUE, .jobs = jobs, .job_count = 1};
     struct change *change = board_prepare(&s->board, s->system, &request, &error);
@@ -253,7 +198,7 @@ static void a_dead_consumers_entry_is_claimed_for_another(void **state)
     assert_int_equal(act_on(s, ACT_REQUEUE, jobs, 1, "two"), STEP_GONE); /* one holds it no more */
     talloc_free(jobs);
     free(redis_box_ask(s->box, "XGROUP", "CREATECONSUMER", "jobs", "billing", "three"));
-    jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, NULL, &count);
+    jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(act_on(s, ACT_REQUEUE, jobs, 1, "nobody"), STEP_FAILED);
     assert_int_equal(act_on(s, ACT_REQUEUE, jobs, 1, "three"), STEP_DONE);
     start_consumer(s, "three");
@@ -272,8 +217,8 @@ static void an_entry_is_added_again_once(void **state)
     free(redis_box_ask(s->box, "XREADGROUP", "GROUP", "billing", "gone", "STREAMS", "jobs", ">"));
     add(s, "ok", "{\"n\":12345678901234567,\"e\":[]}");
     free(redis_box_ask(s->box, "XREADGROUP", "GROUP", "billing", "gone", "STREAMS", "jobs", ">"));
-    open_board(s);
-    struct job *jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, "text:12345678901234567", &count);
+    scene_open(s, "streams");
+    struct job *jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, "text:12345678901234567", &count);
     assert_int_equal(count, 1);
     start_consumer(s, "one");
     assert_int_equal(act_on(s, ACT_RETRY, jobs, 1, NULL), STEP_DONE);
@@ -286,7 +231,7 @@ static void an_entry_is_added_again_once(void **state)
     redis_box_do(s->box, "XGROUP", "CREATE", "jobs", "audit", "0");
     add(s, "fail", "2");
     assert_true(redis_box_await(s->box, 20, "2", "LLEN", "test:taken"));
-    jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, NULL, &count);
+    jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(count, 1);
     assert_int_equal(act_on(s, ACT_RETRY, jobs, 1, NULL), STEP_FAILED);
     assert_non_null(strstr(s->board.report, "twice"));
@@ -299,16 +244,16 @@ static void what_is_discarded_lies_in_the_dead_stream(void **state)
     size_t count;
     redis_box_do(s->box, "XGROUP", "CREATE", "jobs", "billing", "0", "MKSTREAM");
     add(s, "fail", "7");
-    open_board(s);
+    scene_open(s, "streams");
     start_consumer(s, "one");
     assert_true(redis_box_await(s->box, 20, "1", "LLEN", "test:taken"));
-    struct job *jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, NULL, &count);
+    struct job *jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(act_on(s, ACT_DISCARD, jobs, 1, NULL), STEP_DONE);
     talloc_free(jobs);
     const struct queue *queue = board_queue(&s->board, s->system, "jobs/billing");
     assert_int_equal(queue->unacked, 0);
     assert_int_equal(queue->dead, 1);
-    jobs = jobs_in(s, "jobs/billing", JOB_DEAD, NULL, &count);
+    jobs = scene_jobs(s, "jobs/billing", JOB_DEAD, NULL, &count);
     assert_int_equal(count, 1);
     assert_string_equal(jobs[0].task, "fail");
     assert_string_equal(jobs[0].tenant, "acme");
@@ -316,7 +261,7 @@ static void what_is_discarded_lies_in_the_dead_stream(void **state)
     assert_true(redis_box_await(s->box, 20, "2", "LLEN", "test:taken"));
     talloc_free(jobs);
     expect(s, 0, "XLEN", "jobs:dead");
-    jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, NULL, &count);
+    jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(count, 1);
     assert_string_equal(jobs[0].arguments, "{task: str, tenant: str, payload: number}");
     talloc_free(jobs);
@@ -330,17 +275,17 @@ static void a_consumer_is_removed_only_when_it_holds_nothing(void **state)
     redis_box_do(s->box, "XGROUP", "CREATE", "jobs", "billing", "0", "MKSTREAM");
     add(s, "ok", "1");
     free(redis_box_ask(s->box, "XREADGROUP", "GROUP", "billing", "gone", "STREAMS", "jobs", ">"));
-    open_board(s);
-    struct change *change = prepare(s, &request);
+    scene_open(s, "streams");
+    struct change *change = scene_prepare(s, &request);
     assert_true(change_confirmed(change, "gone"));
     assert_int_equal(board_send(&s->board, change), STEP_FAILED);
     assert_non_null(strstr(s->board.report, "holds 1"));
     talloc_free(change);
     size_t count;
-    struct job *jobs = jobs_in(s, "jobs/billing", JOB_UNACKED, NULL, &count);
+    struct job *jobs = scene_jobs(s, "jobs/billing", JOB_UNACKED, NULL, &count);
     assert_int_equal(act_on(s, ACT_DISCARD, jobs, count, NULL), STEP_DONE);
     talloc_free(jobs);
-    change = prepare(s, &request);
+    change = scene_prepare(s, &request);
     assert_int_equal(board_send(&s->board, change), STEP_FAILED); /* it was seen within the last minute */
     assert_non_null(strstr(s->board.report, "alive"));
     talloc_free(change);
@@ -349,7 +294,7 @@ static void a_consumer_is_removed_only_when_it_holds_nothing(void **state)
 
 int main(void)
 {
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, scene_end)
     const struct CMUnitTest tests[] = {
         CASE(groups_are_queues),
         CASE(an_unknown_lag_is_at_least),
