@@ -63,6 +63,8 @@ struct celery_ids *celery_ids_new(const void *context);
 void celery_ids_learn(struct celery_system *system, const struct job *job);
 const char *celery_ids_tenant(const struct celery_system *system, const char *id, bool *known);
 const char *celery_ids_task(const struct celery_system *system, const char *id);
+/* How long its message allows it to run; 0: not known, or no limit. */
+double celery_ids_limit(const struct celery_system *system, const char *id);
 
 /* celery_search.c */
 void celery_search(struct queue_search *search, const struct queue_place *place);

@@ -287,6 +287,33 @@ static bool is_listed(const struct workers_snapshot *snapshot, const char *id)
     return false;
 }
 
+/* Beyond its time: the worker does not end what it runs. */
+static void judge_running(const struct celery_system *system, struct workers_snapshot *snapshot,
+                          struct worker *worker, struct job *job, double pool_limit)
+{
+    double own = celery_ids_limit(system, job->id), age = clock_wall() - job->started_at;
+    char text[32], limit[32];
+    job->limit_s = own > 0 ? own : pool_limit;
+    if (job->limit_s <= 0 || job->started_at <= 0 || age <= job->limit_s + LIMIT_SLACK_S)
+        return;
+    job->why =
+        there(talloc_asprintf(snapshot, "runs for %s, its limit is %s", format_s(text, sizeof text, age),
+                              format_s(limit, sizeof limit, job->limit_s)));
+    if (worker && worker->state != WORKER_SILENT && worker->state != WORKER_GHOST &&
+        worker->state != WORKER_QUIET) {
+        worker->state = WORKER_STUCK;
+        worker->why = job->why;
+    }
+}
+
+static struct worker *find_worker(struct workers_snapshot *snapshot, const char *name)
+{
+    for (size_t i = 0; name && i < snapshot->count; i++)
+        if (!strcmp(snapshot->workers[i].id, name))
+            return &snapshot->workers[i];
+    return NULL;
+}
+
 static void add_answered(struct look *look)
 {
     struct json_object *list = look->answer->active;
@@ -300,18 +327,11 @@ static void add_answered(struct look *look)
         job->queue = copy(look->snapshot, text_of(get(get(entry, "delivery_info"), "routing_key")));
         job->worker = look->worker->id;
         job->started_at = json_object_get_double(get(entry, "time_start"));
-        job->limit_s = hard_limit(look->answer->stats);
         const char *arguments = text_of(get(entry, "args")), *keywords = text_of(get(entry, "kwargs"));
         if (arguments || keywords)
             job->arguments = format(look, "%s %s", arguments ? arguments : "", keywords ? keywords : "");
         name_tenant(look->system, look->snapshot, job);
-        double age = look->now - job->started_at;
-        if (job->limit_s > 0 && job->started_at > 0 && age > job->limit_s + LIMIT_SLACK_S) {
-            char text[32], limit[32];
-            job->why = format(look, "runs for %s, its limit is %s", format_s(text, sizeof text, age),
-                              format_s(limit, sizeof limit, job->limit_s));
-            set(look, WORKER_STUCK, job->why);
-        }
+        judge_running(look->system, look->snapshot, look->worker, job, hard_limit(look->answer->stats));
     }
 }
 
@@ -326,6 +346,7 @@ static void add_heard(const struct celery_system *system, struct workers_snapsho
         job->worker = copy(snapshot, heard->worker);
         job->started_at = heard->started_at;
         name_tenant(system, snapshot, job);
+        judge_running(system, snapshot, find_worker(snapshot, job->worker), job, 0);
     }
 }
 

@@ -1,7 +1,7 @@
 /*
- * Which tenant and task an id belongs to, learned from messages while they could be read: running jobs,
- * events and results tell only the id. Two tables take turns: when the newer is full, the older is forgotten.
- * An id is kept as a hash of 64 bits; names stand once a table.
+ * Which tenant and task an id belongs to and how long it may run, learned from messages while they could be
+ * read: running jobs, events and results tell only the id. Two tables take turns: when the newer is full, the
+ * older is forgotten. An id is kept as a hash of 64 bits; names stand once a table.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +20,7 @@ struct name {
 struct slot {
     uint64_t hash; /* 0: free */
     const char *tenant, *task;
+    float limit_s; /* 0: none */
     bool tenant_known;
 };
 
@@ -126,6 +127,7 @@ void celery_ids_learn(struct celery_system *system, const struct job *job)
     *slot = (struct slot){.hash = hash,
                           .tenant = intern(table, job->tenant),
                           .task = intern(table, job->task),
+                          .limit_s = (float)job->limit_s,
                           .tenant_known = job->tenant_known};
     table->used++;
 }
@@ -154,4 +156,10 @@ const char *celery_ids_task(const struct celery_system *system, const char *id)
 {
     const struct slot *slot = look_up(system, id);
     return slot ? slot->task : NULL;
+}
+
+double celery_ids_limit(const struct celery_system *system, const char *id)
+{
+    const struct slot *slot = look_up(system, id);
+    return slot ? slot->limit_s : 0;
 }
