@@ -431,7 +431,7 @@ static const struct action actions[] = {
     {"jobs.schedule", "schedule", "schedule", "what is sent by the clock, and what is late", HAZARD_LOOK, 0},
     {"jobs.act", "act", "act …", "what can be done with what is selected", HAZARD_DESTROY,
      NEED_ROW | NEED_ACT},
-    {"jobs.find", "find", "find", "a job wherever it is: by id, person, tenant or argument", HAZARD_LOOK, 0},
+    {"jobs.find", "find-job", "find", "a job wherever it is: by id, person, tenant or argument", HAZARD_LOOK, 0},
     {"jobs.scan", "scan", "scan", "all of a queue for what matches, with progress; C-c stops", HAZARD_LOOK,
      0},
     {"jobs.tenant", "tenant", "tenant", "all jobs of this row's tenant", HAZARD_LOOK, NEED_ROW},

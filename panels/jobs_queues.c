@@ -253,7 +253,7 @@ static const struct column columns[] = {
      value_of_in, NULL},
     {"out_per_s", "out/s", "jobs that were taken, a second, over the last minute", UNIT_PER_S, 5, 1, 0,
      value_of_out, NULL},
-    {"drains", "drains in", "when it is empty at these rates, or that it grows", UNIT_S, 9, 0, COLUMN_SCREEN,
+    {"drains_in_s", "drains in", "when it is empty at these rates, or that it grows", UNIT_S, 9, 0, COLUMN_SCREEN,
      value_of_drains, NULL},
     {"drain_s", "drain", "seconds until it is empty at these rates; unknown when it grows", UNIT_S, 9, 9,
      COLUMN_HIDDEN, value_of_drain, NULL},

@@ -92,7 +92,7 @@ struct panel_ops {
     int number; /* its key, 1 to 9; 0: it has no tab, another panel lays it on top (console_push_panel) */
     /* What a panel without a tab is about now ("web1"). NULL for the others. */
     const char *(*subject)(struct app *app);
-    const char *parent; /* of a panel without a tab: the panel whose keys work here too */
+    const char *parent; /* of a panel without a tab: the panel whose keys work here too; NULL: none */
     const struct view *const *views;
     size_t view_count;
     const struct action *actions;

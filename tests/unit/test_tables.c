@@ -215,8 +215,8 @@ static void every_panel_is_a_command(void **state)
     (void)state;
     for (size_t p = 0; p < panel_count; p++) {
         size_t found = 0;
-        /* One without a tab is reached through its parent's. */
-        if (!panel_registry[p]->number) {
+        /* One without a tab is reached through its parent's, or is a command of its own. */
+        if (!panel_registry[p]->number && panel_registry[p]->parent) {
             assert_non_null(panel_find(panel_registry[p]->parent));
             continue;
         }
