@@ -426,7 +426,7 @@ static const struct column aside_columns[] = {
     {"system", "system", "the job system", UNIT_NONE, 9, 6, 0, aside_system, NULL},
     {"server", "server", "where the system is", UNIT_NONE, 10, 7, 0, aside_server, NULL},
     {"id", "key", "the key that holds them", UNIT_NONE, 30, 9, COLUMN_HIDDEN, aside_id, NULL},
-    {"reason", "reason", "why", UNIT_NONE, 0, 2, 0, aside_reason, NULL},
+    {"reason", "reason", "why it was set aside", UNIT_NONE, 0, 2, 0, aside_reason, NULL},
 };
 
 JOBS_PART(aside, PART_ASIDE)

@@ -209,9 +209,9 @@ static bool act(struct app *app, const char *action, struct error *error)
 }
 
 static const struct action actions[] = {
-    {"redis.view", "view", "views …", "another view of this Redis", HAZARD_LOOK, 0},
-    {"redis.server", "server", NULL, "another Redis of the environment", HAZARD_LOOK, 0},
-    {"redis.overview", "overview", "overview",
+    {"redis.view", "redis-view", "views …", "another view of this Redis", HAZARD_LOOK, 0},
+    {"redis.server", "redis-server", NULL, "another Redis of the environment", HAZARD_LOOK, 0},
+    {"redis.overview", "redis-overview", "overview",
      "memory, hit ratio, clients, persistence, replication: what is out of bounds", HAZARD_LOOK, 0},
     {"redis.keyspace", "keyspace", "keys", "what fills it, by how keys begin, from a sample", HAZARD_LOOK, 0},
     {"redis.tenants", "tenants", "tenants",
@@ -219,7 +219,7 @@ static const struct action actions[] = {
     {"redis.bigkeys", "bigkeys", "big keys", "the largest keys that were seen", HAZARD_LOOK, 0},
     {"redis.clients", "clients", "clients", "who is connected, and what they do", HAZARD_LOOK, 0},
     {"redis.slowlog", "slowlog", "slow log", "commands that took long", HAZARD_LOOK, 0},
-    {"redis.latency", "latency", NULL, "events that made it stand still", HAZARD_LOOK, 0},
+    {"redis.latency", "redis-latency", NULL, "events that made it stand still", HAZARD_LOOK, 0},
     {"redis.streams", "streams", NULL, "streams and their consumer groups", HAZARD_LOOK, 0},
     {"redis.channels", "channels", NULL, "channels that somebody listens to", HAZARD_LOOK, 0},
 };

@@ -71,10 +71,10 @@ static struct value prefix_database(const void *row)
 
 #define PREFIX_COLUMNS                                                                                        \
     {"keys", "keys", "how many there are", UNIT_COUNT, 9, 0, 0, prefix_keys, NULL},                           \
-        {"bytes",      "memory", "that they take (MEMORY USAGE of those looked at)", UNIT_BYTES, 9, 0, 0,     \
-         prefix_bytes, NULL},                                                                                 \
+        {"memory_bytes", "memory", "that they take (MEMORY USAGE of those looked at)", UNIT_BYTES, 9, 0, 0,   \
+         prefix_bytes,   NULL},                                                                               \
         {"share_percent", "share", "of the memory of all keys", UNIT_SHARE, 12, 1, 0, prefix_share, NULL},    \
-        {"bytes_each", "each", "memory of one, on average", UNIT_BYTES, 8, 2, 0, prefix_each, NULL},          \
+        {"each_bytes", "each", "memory of one, on average", UNIT_BYTES, 8, 2, 0, prefix_each, NULL},          \
         {"largest_bytes", "largest", "of those that were looked at", UNIT_BYTES, 8, 3, 0,                     \
          prefix_largest,  NULL},                                                                              \
         {"without_expiry_percent", "no expiry", "keys that stay for ever", UNIT_PERCENT, 9, 0, 0,             \
@@ -152,7 +152,7 @@ const struct view redis_keyspace_view = {
     .columns = prefix_columns,
     .column_count = sizeof prefix_columns / sizeof *prefix_columns,
     .tell = "why",
-    .sort = "bytes",
+    .sort = "memory_bytes",
     .descending = true,
     .complete = keyspace_complete,
     .rows = keyspace_rows,
@@ -188,7 +188,7 @@ const struct view redis_firsts_view = {
     .empty = "no keys",
     .columns = first_columns,
     .column_count = sizeof first_columns / sizeof *first_columns,
-    .sort = "bytes",
+    .sort = "memory_bytes",
     .descending = true,
     .complete = keyspace_complete,
     .rows = firsts_rows,
@@ -224,7 +224,7 @@ static struct value big_key_expires(const void *row)
 
 static const struct column big_columns[] = {
     REDIS_SERVER_COLUMN,
-    {"bytes", "memory", "that it takes (MEMORY USAGE)", UNIT_BYTES, 9, 0, 0, big_key_bytes, NULL},
+    {"memory_bytes", "memory", "that it takes (MEMORY USAGE)", UNIT_BYTES, 9, 0, 0, big_key_bytes, NULL},
     {"type", "type", "list, set, zset, hash, string, stream", UNIT_NONE, 8, 0, 0, big_key_type, NULL},
     {"length", "length", "elements; bytes of a string", UNIT_COUNT, 9, 0, 0, big_key_length, NULL},
     {"encoding", "encoding", "how the server keeps it", UNIT_NONE, 10, 3, 0, big_key_encoding, NULL},
@@ -255,7 +255,7 @@ const struct view redis_bigkeys_view = {
     .empty = "no key of 16 kB or more was seen",
     .columns = big_columns,
     .column_count = sizeof big_columns / sizeof *big_columns,
-    .sort = "bytes",
+    .sort = "memory_bytes",
     .descending = true,
     .complete = keyspace_complete,
     .rows = bigkeys_rows,

@@ -205,7 +205,7 @@ static struct value slow_ms(const void *row)
 static const struct column slow_columns[] = {
     REDIS_SERVER_COLUMN,
     {"at", "when", "when it ran", UNIT_TIME, 14, 0, 0, slow_at, NULL},
-    {"ms", "took", "time in which the server did nothing else", UNIT_MS, 10, 0, 0, slow_ms, NULL},
+    {"took_ms", "took", "time in which the server did nothing else", UNIT_MS, 10, 0, 0, slow_ms, NULL},
     {"command", "command", "what it was; its arguments are not shown, only its first key", UNIT_NONE, 18, 0,
      0, slow_command, NULL},
     {"words", "words", "of the command, 32 at most", UNIT_COUNT, 6, 3, 0, slow_words, NULL},
