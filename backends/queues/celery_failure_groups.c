@@ -206,12 +206,7 @@ struct failure_groups {
 
 static int groups_free(struct failure_groups *groups)
 {
-    struct letter *letter, *next;
-    HASH_ITER(hh, groups->letters, letter, next)
-    {
-        HASH_DEL(groups->letters, letter);
-        free(letter);
-    }
+    HASH_CLEAR(hh, groups->letters);
     HASH_CLEAR(hh, groups->groups);
     return 0;
 }
@@ -284,7 +279,7 @@ static void remember_letter(struct failure_groups *groups, const char *id, struc
     HASH_FIND(hh, groups->letters, &hash, sizeof hash, letter);
     if (letter || HASH_COUNT(groups->letters) >= LETTERS_KNOWN_MOST)
         return;
-    letter = there(calloc(1, sizeof *letter));
+    letter = there(talloc_zero(groups, struct letter));
     letter->id = hash;
     letter->group = group;
     HASH_ADD(hh, groups->letters, id, sizeof letter->id, letter);

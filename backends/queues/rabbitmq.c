@@ -27,18 +27,20 @@ enum { NEVER_LOOKED, NOT_THERE, IS_THERE }; /* queue_search_memory */
     "if [ $n -gt 8 ]; then echo '@signalbox more'; break; fi\n" COMMANDS "done || exit $?\n"
 
 static const char LOOK[] = PATHS "command -v rabbitmqctl >/dev/null && echo '@signalbox there'; exit 0\n";
-static const char QUEUES[] = WHO EACH_VHOST("printf '\\n@signalbox queues %s\\n' \"$v\"\n"
-                                            "$as rabbitmqctl -q list_queues -p \"$v\" --formatter json name "
-                                            "messages_ready messages_unacknowledged"
-                                            " consumers message_bytes state head_message_timestamp "
-                                            "</dev/null || exit $?\n") "echo; echo '@signalbox alarms'; $as "
-                                                                       "rabbitmq-diagnostics -q alarms "
-                                                                       "--formatter json </dev/null; exit "
-                                                                       "0\n";
-static const char CONSUMERS[] = WHO EACH_VHOST("printf '\\n@signalbox consumers %s\\n' \"$v\"\n"
-                                               "$as rabbitmqctl -q list_consumers -p \"$v\" --formatter json "
-                                               "queue_name consumer_tag prefetch_count active"
-                                               " </dev/null || exit $?\n");
+#define LIST_QUEUES                                                                                          \
+    "printf '\\n@signalbox queues %s\\n' \"$v\"\n"                                                           \
+    "$as rabbitmqctl -q list_queues -p \"$v\" --formatter json name messages_ready"                          \
+    " messages_unacknowledged consumers message_bytes state head_message_timestamp </dev/null || exit $?\n"
+#define LIST_CONSUMERS                                                                                       \
+    "printf '\\n@signalbox consumers %s\\n' \"$v\"\n"                                                        \
+    "$as rabbitmqctl -q list_consumers -p \"$v\" --formatter json queue_name consumer_tag prefetch_count"    \
+    " active </dev/null || exit $?\n"
+#define ALARMS                                                                                               \
+    "echo; echo '@signalbox alarms'; $as rabbitmq-diagnostics -q alarms --formatter json </dev/null\n"       \
+    "exit 0\n"
+
+static const char QUEUES[] = WHO EACH_VHOST(LIST_QUEUES) ALARMS;
+static const char CONSUMERS[] = WHO EACH_VHOST(LIST_CONSUMERS);
 
 struct rabbitmq {
     struct queue_system base;

@@ -39,7 +39,7 @@ static struct queue shown_queue(const char *name, int64_t ready)
                           .bytes = -1,
                           .retry_share = 0.02};
     for (int i = 0; i < QUEUE_HISTORY; i++)
-        queue.history[i] = (float)(ready * (20 + i) / 80);
+        queue.history[i] = (float)(int64_t)(ready * (20 + i) / 80);
     return queue;
 }
 
