@@ -125,10 +125,10 @@ static void test_logins(void **state)
     struct redis_box *r =
         redis_box_start("requirepass secret\n"
                         "user sb_watch on >w ~* &* -@all +ping +info +role +client|setname +llen\n"
-                        "user sb_act on >a ~* &* +@all\n");
-    char *watch = redis_box_url(r, 0, "sb_watch:w"), *act = redis_box_url(r, 0, "sb_act:a");
+                        "user changer on >a ~* &* +@all\n");
+    char *watch = redis_box_url(r, 0, "sb_watch:w"), *act = redis_box_url(r, 0, "changer:a");
     redis_watch_start(&w, watch, act, NULL, NULL);
-    assert_string_equal(redis_server_act_role(w.server), "sb_act");
+    assert_string_equal(redis_server_act_role(w.server), "changer");
     redis_watch_expect(&w, "0", "LLEN", "q");
     redis_watch_expect(&w, "! denied: NOPERM", "GET", "k");
     assert_false(redis_server_can_act(w.server, &error));
