@@ -192,6 +192,13 @@ static void failure_enter(struct app *app, const struct table_row *table_row)
     const struct jobs_failure_row *row = table_row->data;
     const struct failure *failure = row->failure;
     char *filter = talloc_strdup(NULL, "");
+    /* Results lie in no queue that could be read from end to end: the last one stands for them. */
+    if (failure->kept == JOB_DONE && failure->example) {
+        filter = talloc_asprintf_append_buffer(filter, "id=\"%s\"", failure->example);
+        jobs_open(app, row->system, NULL, 0, FROM_HEAD, filter);
+        talloc_free(filter);
+        return;
+    }
     if (failure->task)
         filter = talloc_asprintf_append_buffer(filter, "task=\"%s\" ", failure->task);
     if (failure->exception)
