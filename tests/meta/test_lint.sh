@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The sources are as make lint wants them; and make lint sees what it is there to see.
-# TEST_TIMEOUT=900
+# TEST_TIMEOUT=1500
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 failed=0
