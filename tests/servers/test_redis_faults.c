@@ -350,7 +350,7 @@ static void test_killed_and_back(void **state)
 {
     (void)state;
     struct redis_watch w = {0};
-    struct redis_box *r = redis_box_start(NULL);
+    struct redis_box *r = redis_box_start("enable-debug-command yes\n");
     char *url = redis_box_url(r, 0, NULL);
     redis_watch_start(&w, url, url, NULL, NULL);
     redis_server_unlock(w.server);
