@@ -137,6 +137,9 @@ const void *board_part(struct board *b, struct queue_system *system, enum queue_
 {
     struct feed *feed = refreshed(b, system, part);
     char text[800];
+    /* A lock that the system's own maintenance holds may be in the way for a while. */
+    for (int more = 3; more > 0 && feed->error.kind == ERROR_TIMEOUT; more--)
+        feed = refreshed(b, system, part);
     if (feed->error.kind) {
         error_format(&feed->error, text, sizeof text);
         fail_msg("%s: %s", queue_part_name(part), text);
