@@ -5,6 +5,7 @@
 #include <talloc.h>
 
 #include "core/clock.h"
+#include "core/text.h"
 #include "core/units.h"
 #include "panels/console_internal.h"
 
@@ -134,12 +135,24 @@ static int source_badness(const struct source *source)
     return source->connection_error->kind != ERROR_NONE ? 7 : badness[source->feed->state];
 }
 
+static const struct error *source_error(const struct source *source)
+{
+    return source->connection_error->kind != ERROR_NONE ? source->connection_error : &source->feed->error;
+}
+
+/* Several feeds of one server fail together when nothing reaches it: told once. */
+static bool tells_the_same(const struct source *source, const struct source *before)
+{
+    const struct error *one = source_error(source), *other = source_error(before);
+    return one->kind != ERROR_NONE && one->kind == other->kind &&
+           strcmp(source->server, before->server) == 0 && strcmp(one->why, other->why) == 0;
+}
+
 /* One line for a source that does not answer: what, why, and how old what is shown is. */
 static int draw_source(struct screen *screen, int row, int columns, int room, const struct source *source)
 {
     char text[1600], error[1400], age[32];
-    const struct error *why =
-        source->connection_error->kind != ERROR_NONE ? source->connection_error : &source->feed->error;
+    const struct error *why = source_error(source);
     if (source->feed->state == FEED_LATE && why->kind == ERROR_NONE)
         snprintf(error, sizeof error, "%s: no answer yet", source->server);
     else
@@ -186,7 +199,7 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
             late = false;
         if (badness < 3 && source->note && source->note->kind != ERROR_NONE && used < room)
             used += draw_note(screen, top + used, columns, room - used, source->note);
-        else if (badness >= 3 && used < room)
+        else if (badness >= 3 && used < room && !(i && tells_the_same(source, source - 1)))
             used += draw_source(screen, top + used, columns, room - used, source);
     }
     talloc_free(sources);
@@ -200,13 +213,17 @@ static int draw_sources(struct view_layer *self, struct screen *screen, int top,
 static void draw_told(struct view_layer *self, struct screen *screen, int row, int columns)
 {
     const struct table_row *selected = table_selected(self->layer.table);
+    char safe[1024], cut[1024];
     for (size_t c = 0; selected && c < self->view->column_count; c++) {
         const struct column *column = &self->view->columns[c];
         struct value value = column->value(selected->data);
         if (strcmp(column->id, self->view->tell) != 0 || value.kind != VALUE_TEXT)
             continue;
         struct page *page = page_new(NULL);
-        page_text(page, theme_severity(value.severity, STYLE_NORMAL), 1, value.text);
+        safe_line(safe, sizeof safe, value.text);
+        /* Words wrap a little before the edge: what does not fit is cut, and Enter tells the rest. */
+        text_cut(cut, sizeof cut, safe, TOLD_ROWS * (columns - 2) - columns / 6);
+        page_text(page, theme_severity(value.severity, STYLE_NORMAL), 1, cut);
         page_draw(page, screen, row, 0, TOLD_ROWS, columns);
         talloc_free(page);
     }
