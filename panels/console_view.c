@@ -8,6 +8,7 @@
 #include "core/text.h"
 #include "core/units.h"
 #include "panels/console_internal.h"
+#include "tui/wrap.h"
 
 /* In so many lines a view may tell what the selected row says in the column that is cut. */
 enum { TOLD_ROWS = 2 };
@@ -221,9 +222,12 @@ static void draw_told(struct view_layer *self, struct screen *screen, int row, i
             continue;
         struct page *page = page_new(NULL);
         safe_line(safe, sizeof safe, value.text);
-        /* Words wrap a little before the edge: what does not fit is cut, and Enter tells the rest. */
-        text_cut(cut, sizeof cut, safe, TOLD_ROWS * (columns - 2) - columns / 6);
-        page_text(page, theme_severity(value.severity, STYLE_NORMAL), 1, cut);
+        size_t next, length = wrap_line(safe, columns - 3, &next);
+        /* What does not fit into the second line is cut there: Enter tells the rest. */
+        text_cut(cut, sizeof cut, safe + next, columns - 3);
+        enum style style = theme_severity(value.severity, STYLE_NORMAL);
+        page_format(page, style, 1, "%.*s", (int)length, safe);
+        page_text(page, style, 1, cut);
         page_draw(page, screen, row, 0, TOLD_ROWS, columns);
         talloc_free(page);
     }
